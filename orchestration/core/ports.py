@@ -1,0 +1,326 @@
+"""What the upper layers ask of stores and adapters, in domain words.
+
+Each port has one behavioural suite in ``tests/contracts``, run against every implementation.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Literal, Protocol
+
+from orchestration.core.models import AttemptFolders, AttemptSpec, Landed, Revision, Task, Usage
+
+# --- the queue ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Damage:
+    """A line of the journal that cannot be believed. *line* counts from 1, *offset* is in bytes."""
+
+    line: int
+    offset: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """The queue as one reader saw it. *tasks* is keyed by id, in the order in which they were added."""
+
+    queue: str | None
+    seq: int
+    tasks: Mapping[str, Task]
+    damage: tuple[Damage, ...] = ()
+
+    def find(self, identifier: str) -> Task | None:
+        """Return the task of this id, case ignored, or None."""
+        found = self.tasks.get(identifier)
+        if found is not None:
+            return found
+        wanted = identifier.lower()
+        return next((task for task in self.tasks.values() if task.id.lower() == wanted), None)
+
+
+class TaskStore(Protocol):
+    """The tasks, durable. A change that returned has survived power loss; one that raised has not happened.
+
+    Raises, from every method: StorageError, CorruptStateError, NewerVersionError.
+    """
+
+    def read(self) -> Snapshot:
+        """Return the queue as it is now; damage is reported in it, never raised."""
+        ...
+
+    def add(self, tasks: Sequence[Task], *, by: str) -> tuple[Task, ...]:
+        """Add all of *tasks* or none, in one append; they come back with their rev.
+
+        Raises: DuplicateTaskError, and UsageError for an ``after`` that names nothing or a cycle.
+        """
+        ...
+
+    def change(self, identifier: str, how: Callable[[Task], Task], *, by: str) -> Task:
+        """Replace the task by ``how(task)``; *how* runs under the lock, and what it raises changes nothing.
+
+        Raises: TaskNotFoundError.
+        """
+        ...
+
+    def claim(self, choose: Callable[[Snapshot], Task | None], how: Callable[[Task], Task], *, by: str) -> Task | None:
+        """Replace the chosen task by ``how(task)`` in one step that no other claimer can come between."""
+        ...
+
+    def remove(self, identifier: str, check: Callable[[Task], None], *, by: str) -> Task:
+        """Take the task out of the queue unless *check* raises. Its id may be used again; attempt numbers go on.
+
+        Raises: TaskNotFoundError.
+        """
+        ...
+
+
+# --- sandboxes ------------------------------------------------------------------------------------------------------
+
+Stream = Literal["stdout", "stderr"]
+Output = Callable[[Stream, bytes], None]
+"""Takes what a command writes, as it comes; called from one thread at a time per command."""
+
+
+def discard_output(_stream: Stream, _chunk: bytes) -> None:
+    """Take output and forget it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """One command for a sandbox. *argv* is never a shell's string; *env* is added to the sandbox's own."""
+
+    argv: tuple[str, ...]
+    timeout: timedelta
+    stdin: bytes = b""
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """How a command ended, as observed. Exactly one of *code* and *signal* is set, unless nothing is known."""
+
+    code: int | None
+    signal: int | None = None
+    timed_out: bool = False
+    stopped: bool = False
+    elapsed: timedelta = timedelta(0)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the command ended by itself with code 0."""
+        return self.code == 0 and not self.timed_out and not self.stopped
+
+
+class Sandbox(Protocol):
+    """Where an attempt's commands run, one command at a time, in the attempt's workspace."""
+
+    def run(self, command: Command, output: Output = discard_output) -> Exit:
+        """Run *command* to its end; when this returns, no process that it started is left.
+
+        Raises: SandboxError when the sandbox is gone.
+        """
+        ...
+
+    def send(self, name: str, content: bytes) -> str:
+        """Put a file into the attempt's read-only config folder; return its path as seen inside."""
+        ...
+
+    def fetch(self, name: str, to: Path, *, limit: int) -> None:
+        """Copy the regular file *name* of the out folder to the new host file *to*, without following links.
+
+        Raises: WorkFailedError when there is none, it is no regular file or is larger than *limit* bytes.
+        """
+        ...
+
+    def archive(self, to: Path, *, limit: int, files: int) -> None:
+        """Write the workspace as a tar to the new host file *to*, for when the workspace's git is broken.
+
+        Regular files and symbolic links (as links) only; no path component that git would take for ``.git``.
+        Raises: WorkFailedError past *limit* bytes or *files* files.
+        """
+        ...
+
+    def stop(self) -> None:
+        """End whatever runs now, from any thread; its `run` returns with ``stopped``. Later runs refuse."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """What `taskq doctor` says of one part. *remedy* is what would help when it is not *usable*."""
+
+    name: str
+    usable: bool
+    detail: str
+    remedy: str | None = None
+
+
+class SandboxProvider(Protocol):
+    """Opens sandboxes of one kind and always gives their resources back."""
+
+    def open(self, spec: AttemptSpec, folders: AttemptFolders, *, lease: int) -> AbstractContextManager[Sandbox]:
+        """Start a sandbox for the attempt; leaving the block ends every process in it.
+
+        *lease* is a descriptor of the attempt's locked lease file: whatever outlives the caller holds it too, so that
+        the lock is free exactly when nothing of the attempt runs any more.
+        Raises: SandboxError.
+        """
+        ...
+
+    def reap(self, labels: Mapping[str, str]) -> int:
+        """End what a crash left of the attempt with *labels* (or, with fewer labels, of its task or queue).
+
+        Returns how many things were ended; when it returns, they are gone.
+        """
+        ...
+
+    def check(self) -> Health:
+        """Say whether this kind of sandbox can be opened here."""
+        ...
+
+
+# --- agents ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentJob:
+    """What an agent is to do. *plan* is what the plan stage brought, when there was one."""
+
+    spec: AttemptSpec
+    folders: AttemptFolders
+    timeout: timedelta
+    plan: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentResult:
+    """What was observed of an agent. *problem* is None exactly when it succeeded; *code* names the problem."""
+
+    exit: Exit
+    command: str
+    problem: str | None = None
+    code: str | None = None
+    plan: str | None = None
+    session: str | None = None
+    usage: Usage | None = None
+
+
+class Agent(Protocol):
+    """The program that does the work, inside a sandbox."""
+
+    def plan(self, sandbox: Sandbox, job: AgentJob, output: Output) -> AgentResult | None:
+        """Let the agent plan; None when this agent has no such step."""
+        ...
+
+    def build(self, sandbox: Sandbox, job: AgentJob, output: Output) -> AgentResult:
+        """Let the agent work. A failed agent is a result; SandboxError is for a sandbox that is gone."""
+        ...
+
+
+# --- git ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepositoryFacts:
+    """What intake learns of a repository. *root* is the checkout's top, or the folder of a bare repository."""
+
+    root: Path
+    common_dir: Path
+    base_commit: str
+
+
+class Workspace(Protocol):
+    """The agent's side of git: a private clone, and what comes out of it.
+
+    Guarantees: no git process of the host ever reads what an agent could have written, but as a bundle in quarantine.
+    """
+
+    def prepare(self, spec: AttemptSpec, folders: AttemptFolders) -> None:
+        """Pin the base, bring the cache up to date and make the workspace, afresh; safe to run again.
+
+        Raises: RepositoryError, GitError.
+        """
+        ...
+
+    def collect_command(self, spec: AttemptSpec) -> tuple[str, ...]:
+        """Return what to run in the sandbox: it commits what is left and writes ``work.bundle`` to the out folder."""
+        ...
+
+    def accept_bundle(self, spec: AttemptSpec, folders: AttemptFolders, bundle: Path) -> Revision | None:
+        """Check a fetched bundle as hostile input and put it under our ref; None when nothing was changed.
+
+        Raises: WorkFailedError (codes ``bad_bundle``, ``unsafe_tree``) and then no object of it is in the repository.
+        """
+        ...
+
+    def accept_archive(self, spec: AttemptSpec, folders: AttemptFolders, archive: Path) -> Revision | None:
+        """The same for a tar of the workspace, from `Sandbox.archive`; one commit on the attempt's start is made."""
+        ...
+
+
+class Repository(Protocol):
+    """The operator's side of git: branch, worktree, diff, landing. Touches nothing else of the operator's."""
+
+    def inspect(self, repo: Path, base: str, branch: str | None) -> RepositoryFacts:
+        """Look at a repository with one plain git process (quick enough for `taskq add`).
+
+        Raises: RepositoryError: no repository, no such base, *branch* is checked out in some worktree.
+        """
+        ...
+
+    def publish(self, task: Task, revision: Revision) -> Revision:
+        """Move the task's branch from our last tip to the revision, and make or update the worktree.
+
+        Where a person has changed either, neither is touched and the revision comes back with ``published`` False.
+        """
+        ...
+
+    def diff(self, revision: Revision, repo: Path, *, stat: bool = False) -> Iterable[bytes]:
+        """Yield the diff from the revision's base to its commit, rendered from objects."""
+        ...
+
+    def land(self, task: Task, revision: Revision, *, at: datetime) -> Landed:
+        """Fast-forward the base to the revision by compare-and-swap; a clean checkout of it is brought along.
+
+        Raises: RepositoryError (not a fast-forward, base is no local branch), BusyError (checkout is dirty).
+        """
+        ...
+
+    def preserve(self, task: Task) -> str | None:
+        """Keep what a person changed in the task's worktree or branch under a keep ref, checked.
+
+        Returns the kept commit; None when nothing is there that is not kept already.
+        Raises: GitError when it could not be kept; then nothing may be destroyed.
+        """
+        ...
+
+
+class Disposal(Protocol):
+    """Takes away what taskq made in a repository, only what is preserved, and only what is ours."""
+
+    def remove_worktree(self, task: Task) -> bool:
+        """Remove the task's worktree; False when there is none. Raises BusyError when it is not ours or locked."""
+        ...
+
+    def remove_branch(self, task: Task) -> bool:
+        """Remove the task's branch if it is merged into its base; False when it was kept or is not there."""
+        ...
+
+
+# --- time -----------------------------------------------------------------------------------------------------------
+
+
+class Clock(Protocol):
+    """Where times come from."""
+
+    def now(self) -> datetime:
+        """Return the time as an aware UTC value."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return seconds that never jump."""
+        ...

@@ -1,0 +1,10 @@
+"""Clocks, files, processes, configuration, quantities: no task words.
+
+``clock``        the system's clock
+``config``       TOML files into one Settings value, each value with its origin
+``files``        durable and link-safe file operations
+``logs``         structlog for `run`
+``paths``        where the queue, state, cache and configuration are
+``quantities``   durations, sizes and times as people write them
+``text``         making hostile text safe to show
+"""
