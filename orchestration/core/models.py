@@ -21,16 +21,20 @@ SCHEMA_VERSION: Final = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one attempt may use; None is the configured default. Sizes are bytes."""
+    """What one attempt may use, complete: a task's limits are settled when it is added. Sizes are bytes."""
 
-    setup: timedelta | None = None
-    plan: timedelta | None = None
-    build: timedelta | None = None
-    collect: timedelta | None = None
-    output: int | None = None
-    bundle: int | None = None
-    file: int | None = None
-    files: int | None = None
+    setup: timedelta = timedelta(minutes=10)
+    plan: timedelta = timedelta(minutes=15)
+    build: timedelta = timedelta(hours=1)
+    collect: timedelta = timedelta(minutes=10)
+    output: int = 64 * 1024**2
+    """Kept output of each stage."""
+    bundle: int = 1024**3
+    """What is taken out of the sandbox, as one file."""
+    file: int = 100 * 1024**2
+    """Any one changed file."""
+    files: int = 100_000
+    """How many files may change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,3 +265,22 @@ class AttemptFolders:
     def lease(self) -> Path:
         """The file whose lock says that somebody holds this attempt."""
         return self.root / "lease"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptResult:
+    """How an attempt ended, as observed. Written to its folder before the journal is told, and enough to settle it."""
+
+    task: TaskId
+    attempt: int
+    token: int
+    finished_at: datetime
+    revision: Revision | None = None
+    failure: Failure | None = None
+    collected: bool = False
+    """Whether nothing of the agent's is in the folders only: it was collected, or there was nothing to collect."""
+    stopped: str | None = None
+    """Why it was ended from outside (``interrupted``, ``cancelled``); None when it ended by itself."""
+    session: str | None = None
+    usage: Usage | None = None
+    timings: Mapping[str, timedelta] = field(default_factory=dict)

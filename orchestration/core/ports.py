@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal, Protocol
 
-from orchestration.core.models import AttemptFolders, AttemptSpec, Landed, Revision, Task, Usage
+from orchestration.core.models import AttemptFolders, AttemptResult, AttemptSpec, Landed, Revision, Task, Usage
 
 # --- the queue ------------------------------------------------------------------------------------------------------
 
@@ -75,6 +75,30 @@ class TaskStore(Protocol):
 
         Raises: TaskNotFoundError.
         """
+        ...
+
+
+class AttemptRecords(Protocol):
+    """What is kept of an attempt beside the journal, as files that are written durably."""
+
+    def folders(self, identifier: str, attempt: int) -> AttemptFolders:
+        """Return where an attempt's folders are (they need not exist)."""
+        ...
+
+    def save_spec(self, spec: AttemptSpec) -> None:
+        """Keep the attempt's description, so that whoever finds it can collect its work."""
+        ...
+
+    def load_spec(self, identifier: str, attempt: int) -> AttemptSpec | None:
+        """Return the attempt's description; None when it never got that far."""
+        ...
+
+    def save_result(self, result: AttemptResult, task: Task) -> AttemptResult:
+        """Keep the result; for a failure write the report for people and return the result with its path in it."""
+        ...
+
+    def load_result(self, identifier: str, attempt: int) -> AttemptResult | None:
+        """Return the attempt's result; None when there is none."""
         ...
 
 

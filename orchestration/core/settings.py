@@ -4,22 +4,12 @@ Not responsible for: where values come from and in what order (``support.config`
 """
 
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 from orchestration.core.models import Limits
 
-DEFAULT_LIMITS: Final = Limits(
-    setup=timedelta(minutes=10),
-    plan=timedelta(minutes=15),
-    build=timedelta(hours=1),
-    collect=timedelta(minutes=10),
-    output=64 * 1024**2,
-    bundle=1024**3,
-    file=100 * 1024**2,
-    files=100_000,
-)
+DEFAULT_LIMITS: Final = Limits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,1 +1,19 @@
-"""To be written."""
+"""The queue on disk: an append-only journal, the tasks in it, and the files beside it.
+
+``layout``      what lies where in a queue, and making a new one
+``values``      single values to plain JSON and back
+``line``        one line of the journal: strict JSON with a checksum
+``codec``       tasks and attempt specs to plain values and back
+``blobs``       long texts beside the journal, by hash
+``record``      what one line of the journal says, read as little as needed
+``index``       the journal folded into tasks, in memory
+``lock``        the one lock of all writers, with the poison mark in it
+``journal``     reading and appending, safely
+``history``     what was moved out of the journal, kept
+``tasks``       the TaskStore port on the journal
+``rules``       what the store refuses: duplicates, dependencies, transitions
+``fsck``        finding damage and setting it aside
+``artifacts``   what is kept of an attempt beside the journal
+``task_files``  task files as people write them (loaded on use)
+``front_matter``  the YAML of task files, kept as text (loaded on use)
+"""

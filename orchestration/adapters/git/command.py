@@ -1,0 +1,208 @@
+"""The one way to run git on the host, over repositories named by their git dir.
+
+Guarantees: no discovery, no inherited environment, a time limit that ends every descendant, bounded output.
+Not responsible for: checking arguments; refs, paths and ids are checked before they come here.
+
+GitPython starts the process and its own reading is not used: ``execute`` adds to the inherited environment (hence
+``env -i``), has no bound on output, and waits for ever on a long stderr when output goes to a stream.
+"""
+
+import os
+import selectors
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Collection, Generator, Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from orchestration.adapters.git.environment import host_environment, operator_environment, walled
+from orchestration.adapters.git.escape import last_line, shown
+from orchestration.core.errors import GitError
+
+if TYPE_CHECKING:
+    from git.cmd import Git
+
+_CHUNK: Final = 256 * 1024
+_STDERR_KEPT: Final = 16 * 1024
+OUTPUT_LIMIT: Final = 256 * 1024**2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where git works: always an explicit git dir, and a work tree and index only where they are wanted."""
+
+    git_dir: Path
+    work_tree: Path | None = None
+    index: Path | None = None
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Return the variables that say so."""
+        chosen = {"GIT_DIR": self.git_dir, "GIT_WORK_TREE": self.work_tree, "GIT_INDEX_FILE": self.index}
+        return {name: str(path) for name, path in chosen.items() if path is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What git said."""
+
+    code: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def text(self) -> str:
+        """Return the output without its last newline; bytes that are no UTF-8 survive as surrogates."""
+        return self.stdout.decode("utf-8", "surrogateescape").removesuffix("\n")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostGit:
+    """git with nothing of the operator's or an agent's around it. *home* is an empty folder of ours."""
+
+    home: Path
+    name: str
+    email: str
+    timeout: timedelta = timedelta(minutes=30)
+
+    def run(
+        self,
+        place: Place,
+        *arguments: str,
+        stdin: bytes | BinaryIO = b"",
+        config: tuple[str, ...] = (),
+        expected: Collection[int] = (0,),
+        limit: int = OUTPUT_LIMIT,
+        memory: int | None = None,
+    ) -> Answer:
+        """Run git to its end; *memory* bounds the address space in bytes, for input that may be a bomb.
+
+        Raises: GitError when it ends with a code that is not *expected*, takes too long or says more than *limit*.
+        """
+        command = _bounded(walled(arguments, config), memory)
+        process = _Process(self._start(place, command, stdin), arguments[0], self.timeout)
+        parts: list[bytes] = []
+        with closing(process.chunks()) as chunks:
+            size = 0
+            for chunk in chunks:
+                size += len(chunk)
+                if size > limit:
+                    raise GitError(f"git {arguments[0]} wrote more than {limit} bytes", code="git_output")
+                parts.append(chunk)
+        return process.answer(b"".join(parts), expected, place)
+
+    def stream(
+        self, place: Place, *arguments: str, stdin: bytes = b"", config: tuple[str, ...] = ()
+    ) -> Generator[bytes, None, None]:
+        """Yield git's output as it comes; closing the generator ends git.
+
+        Raises: GitError, also after the last chunk, when git failed.
+        """
+        process = _Process(self._start(place, walled(arguments, config), stdin), arguments[0], self.timeout)
+        yield from process.chunks()
+        process.answer(b"", (0,), place)
+
+    def operator(self, place: Place, *arguments: str, expected: Collection[int] = (0,)) -> Answer:
+        """Run git as `run` does, but with the operator's own configuration in view: for reading settings only."""
+        environment = {**operator_environment(), **place.environment}
+        process = _Process(self._spawn(environment, walled(arguments), b""), arguments[0], self.timeout)
+        with closing(process.chunks()) as chunks:
+            output = b"".join(chunks)
+        return process.answer(output, expected, place)
+
+    def _start(self, place: Place, command: list[str], stdin: bytes | BinaryIO) -> "Git.AutoInterrupt":
+        who = {
+            f"GIT_{role}_{part}": value
+            for role in ("AUTHOR", "COMMITTER")
+            for part, value in (("NAME", self.name), ("EMAIL", self.email))
+        }
+        return self._spawn({**host_environment(self.home), **who, **place.environment}, command, stdin)
+
+    def _spawn(
+        self, environment: Mapping[str, str], command: list[str], stdin: bytes | BinaryIO
+    ) -> "Git.AutoInterrupt":
+        from git.cmd import Git  # noqa: PLC0415 - half a second to load, and `taskq add` must not pay it
+
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        assignments = [f"{name}={value}" for name, value in environment.items()]
+        with tempfile.TemporaryFile() as spool:
+            source = spool if isinstance(stdin, bytes) else stdin
+            if isinstance(stdin, bytes):
+                spool.write(stdin)
+                spool.seek(0)
+            return Git(str(self.home)).execute(
+                ["/usr/bin/env", "-i", *assignments, *command],
+                istream=source,
+                as_process=True,
+                shell=False,
+                start_new_session=True,
+            )
+
+
+def _bounded(command: list[str], memory: int | None) -> list[str]:
+    """Return *command* under a limit of its address space; a system without that limit runs it as it is."""
+    if memory is None:
+        return command
+    return ["/bin/sh", "-c", 'ulimit -v "$0" 2>/dev/null; exec "$@"', str(memory // 1024), *command]
+
+
+class _Process:
+    """A running git: its output in chunks, its stderr's tail, its end within the time limit."""
+
+    def __init__(self, handle: "Git.AutoInterrupt", verb: str, timeout: timedelta) -> None:
+        if handle.proc is None:
+            raise GitError(f"git {verb} did not start", code="git_missing")
+        self._handle = handle
+        self._process: subprocess.Popen[bytes] = handle.proc
+        self._verb = verb
+        self._deadline = time.monotonic() + timeout.total_seconds()
+        self._stderr = b""
+
+    def chunks(self) -> Generator[bytes, None, None]:
+        """Yield stdout; however this generator is left, no process of git's group is left."""
+        try:
+            yield from self._pump()
+            self._process.wait(max(0.0, self._deadline - time.monotonic()))
+        except (TimeoutError, subprocess.TimeoutExpired):
+            raise GitError(f"git {self._verb} took too long and was ended", code="git_timeout") from None
+        finally:
+            self._end()
+
+    def answer(self, stdout: bytes, expected: Collection[int], place: Place) -> Answer:
+        """Return what was said; GitError when the exit code is none of *expected*."""
+        code = self._process.returncode
+        if code not in expected:
+            raise GitError(f"git {self._verb} failed in {shown(str(place.git_dir))}: {last_line(self._stderr)}")
+        return Answer(code=code, stdout=stdout, stderr=self._stderr)
+
+    def _pump(self) -> Generator[bytes, None, None]:
+        with selectors.DefaultSelector() as selector:
+            for stream in (self._process.stdout, self._process.stderr):
+                if stream is not None:
+                    selector.register(stream, selectors.EVENT_READ)
+            while selector.get_map():
+                ready = selector.select(max(0.0, self._deadline - time.monotonic()))
+                if not ready:
+                    raise TimeoutError
+                for key, _ in ready:
+                    chunk = os.read(key.fd, _CHUNK)
+                    if not chunk:
+                        selector.unregister(key.fileobj)
+                    elif key.fileobj is self._process.stdout:
+                        yield chunk
+                    else:
+                        self._stderr = (self._stderr + chunk)[-_STDERR_KEPT:]
+
+    def _end(self) -> None:
+        if self._process.poll() is None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        for stream in (self._process.stdout, self._process.stderr):
+            if stream is not None:
+                stream.close()

@@ -1,0 +1,163 @@
+"""What a person changed in a task's worktree or branch, kept under a ref before anything is destroyed.
+
+Guarantees: neither their files nor their index are touched; what is kept has been read back from the repository.
+Ignored files, and repositories inside the worktree, are no part of it; the latter refuse.
+"""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestration.adapters.git import checkout as checkouts
+from orchestration.adapters.git import quarantine, refs
+from orchestration.adapters.git.checkout import State, View
+from orchestration.adapters.git.command import Place
+from orchestration.adapters.git.escape import shown
+from orchestration.adapters.git.host import Host
+from orchestration.adapters.git.layout import Checkout
+from orchestration.adapters.git.worktree import Site
+from orchestration.core import naming
+from orchestration.core.errors import GitError
+
+
+def preserve(host: Host, site: Site, *, attempt: int) -> str | None:
+    """Keep what a person changed, once; return its commit, or None when a person changed nothing."""
+    with host.lock(site.layout):
+        kept = _kept(host, site)
+        changed = _keep_worktree(host, site, kept, attempt)
+        moved = _keep_branch(host, site, _kept(host, site), attempt)
+        return changed or moved
+
+
+def at_risk(host: Host, site: Site, checkout: Checkout) -> str | None:
+    """Return what would be lost with the worktree, or None when all that a person could have made is under a ref."""
+    view = checkouts.view(host, site.layout, checkout)
+    state, head = view.state(), _head(host, site, checkout)
+    if state.submodules:
+        return f"has the submodule {shown(state.submodules[0])} filled; empty it with: git submodule deinit"
+    if not _is_changed(host, site, state, head):
+        is_safe = head is None or checkout.branch is not None or _is_held(host, site, head)
+        return None if is_safe else "is on a commit that no ref holds; preserve it first"
+    kept = _kept(host, site)
+    with host.scratch(site.layout.objects) as scratch:
+        is_kept = _same(host, scratch, kept, _snapshot(view, scratch, state, head)) is not None
+    return None if is_kept else f"holds changes that are kept nowhere else ({state.summary}); preserve them first"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Snapshot:
+    tree: str
+    parents: tuple[str, ...]
+
+
+def _keep_worktree(host: Host, site: Site, kept: Mapping[str, str], attempt: int) -> str | None:
+    checkout = site.checkout
+    if checkout is None or not checkout.folder.is_dir() or not checkout.index.exists():
+        return None
+    view = checkouts.view(host, site.layout, checkout)
+    state, head = view.state(), _head(host, site, checkout)
+    if not _is_changed(host, site, state, head):
+        if head is None or checkout.branch is not None or _is_held(host, site, head):
+            return None
+        return _store(host, site, site.layout.common_dir, head, _free_ref(site, kept, attempt))
+    with host.scratch(site.layout.objects) as scratch:
+        snapshot = _snapshot(view, scratch, state, head)
+        same = _same(host, scratch, kept, snapshot)
+        if same is not None:
+            return same
+        parents = [part for parent in snapshot.parents for part in ("-p", parent)]
+        message = f"{site.task}: what was in the worktree"
+        place = Place(git_dir=scratch)
+        commit = host.git.run(place, "commit-tree", *parents, "-m", message, snapshot.tree).text
+        return _store(host, site, scratch, commit, _free_ref(site, kept, attempt))
+
+
+def _keep_branch(host: Host, site: Site, kept: Mapping[str, str], attempt: int) -> str | None:
+    tip = refs.resolve(host.git, site.layout.common_dir, site.branch_ref)
+    if tip is None or _is_held(host, site, tip):
+        return tip if tip in kept.values() else None
+    return _store(host, site, site.layout.common_dir, tip, _free_ref(site, kept, attempt))
+
+
+def _store(host: Host, site: Site, source: Path, commit: str, ref: str) -> str:
+    """Put *commit* of *source* under *ref* of the operator's repository and read it back."""
+    git, repository = host.git, site.layout.common_dir
+    if source != repository:
+        git.run(Place(git_dir=source), "update-ref", quarantine.INCOMING, commit)
+        quarantine.fetch(git, site.layout, source, quarantine.INCOMING, ref, checked=False)
+    else:
+        refs.move(git, repository, ref, to=commit, expected=refs.ABSENT, message=f"taskq: keep {site.task}")
+    if refs.resolve(git, repository, ref) != commit:
+        raise GitError(f"{ref} does not name {commit} after it was kept; nothing may be removed", code="not_preserved")
+    git.run(Place(git_dir=repository), "rev-list", "--objects", "--quiet", "-n", "1", "--end-of-options", ref)
+    return commit
+
+
+def _snapshot(view: View, scratch: Path, state: State, head: str | None) -> _Snapshot:
+    """Write files and index of a worktree as trees into *scratch*."""
+    nested = [path for path in state.untracked if path.endswith("/")]
+    if nested:
+        message = (
+            f"{shown(nested[0])} in {shown(str(view.checkout.folder))} is a repository of its own; move it elsewhere"
+        )
+        raise GitError(message, code="nested_repository")
+    git, config = view.host.git, view.config.carried
+    index = scratch / "index"
+    shutil.copy2(view.checkout.index, index)
+    place = Place(git_dir=scratch, work_tree=view.checkout.folder, index=index)
+    paths = "".join(f"{path}\0" for path in (*state.changed, *state.untracked))
+    stdin = paths.encode("utf-8", "surrogateescape")
+    git.run(place, "update-index", "--add", "--remove", "-z", "--stdin", stdin=stdin, config=config)
+    tree = git.run(place, "write-tree").text
+    staged = state.tree
+    parents = [] if head is None else [head]
+    if staged is not None and staged not in {tree, None if head is None else refs.tree_of(git, scratch, head)}:
+        message = "what was staged in the worktree"
+        parents.append(git.run(place, "commit-tree", "-p", *(parents or [staged]), "-m", message, staged).text)
+    return _Snapshot(tree=tree, parents=tuple(parents))
+
+
+def _same(host: Host, scratch: Path, kept: Mapping[str, str], snapshot: _Snapshot) -> str | None:
+    """Return the kept commit that holds *snapshot* already."""
+    wanted = [snapshot.tree, *snapshot.parents[:1]]
+    for commit in kept.values():
+        form = "--format=%T %P"
+        answer = host.git.run(Place(git_dir=scratch), "log", "-1", "--no-show-signature", form, commit)
+        words = answer.text.split()
+        if words[:2] == wanted and len(words) == 1 + len(snapshot.parents):
+            return commit
+    return None
+
+
+def _head(host: Host, site: Site, checkout: Checkout) -> str | None:
+    if checkout.branch is None:
+        return checkout.commit
+    return refs.resolve(host.git, site.layout.common_dir, f"refs/heads/{checkout.branch}")
+
+
+def _is_changed(host: Host, site: Site, state: State, head: str | None) -> bool:
+    committed = None if head is None else refs.tree_of(host.git, site.layout.common_dir, head)
+    return bool(state.changed or state.untracked or state.tree != committed)
+
+
+def _is_held(host: Host, site: Site, commit: str) -> bool:
+    """Whether refs of ours, or a branch that is not the task's, contain *commit*."""
+    git, repository = host.git, site.layout.common_dir
+    prefixes = (f"refs/taskq/{site.queue}", "refs/heads", "refs/remotes", "refs/tags")
+    arguments = ("for-each-ref", "--contains", commit, "--format=%(refname)", "--", *prefixes)
+    return any(
+        ref and ref != site.branch_ref for ref in git.run(Place(git_dir=repository), *arguments).text.split("\n")
+    )
+
+
+def _kept(host: Host, site: Site) -> Mapping[str, str]:
+    prefix = f"refs/taskq/{site.queue}/keep/{site.task}/"
+    return refs.listing(host.git, site.layout.common_dir, prefix)
+
+
+def _free_ref(site: Site, kept: Mapping[str, str], attempt: int) -> str:
+    number = 1
+    while (ref := naming.keep_ref(site.queue, naming.task_id(site.task), attempt, number)) in kept:
+        number += 1
+    return ref

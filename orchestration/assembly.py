@@ -1,0 +1,425 @@
+"""The composition root: settings and names become working objects. The only module that knows concrete parts.
+
+Responsible for: `App`, the one thing that every front end calls.
+Guarantees: a part is imported when it is first used, so that `taskq add` stays quick.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from importlib import import_module
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
+
+from orchestration.core.drafts import TaskDraft, overlay
+from orchestration.core.errors import ExternalError, UsageError
+from orchestration.core.models import Task
+from orchestration.core.settings import Settings
+from orchestration.core.status import Status
+from orchestration.store.codec import encode_task
+from orchestration.store.tasks import JournalTaskStore
+from orchestration.support import config, paths
+from orchestration.support.clock import SystemClock
+
+if TYPE_CHECKING:
+    from orchestration.adapters.git.host import Host
+    from orchestration.core.events import Observer
+    from orchestration.core.ports import Agent, Exit, Health, Output, SandboxProvider, Snapshot
+    from orchestration.engine.brief import Brief
+    from orchestration.engine.clean import Cleaner, CleanReport
+    from orchestration.engine.operate import Landing, Operator
+    from orchestration.engine.pool import RunSummary
+    from orchestration.engine.worker import Worker
+    from orchestration.pipeline.parts import Parts
+    from orchestration.store.artifacts import AttemptFiles
+    from orchestration.store.fsck import FsckReport
+
+PROVIDERS: Final[Mapping[str, str]] = MappingProxyType(
+    {"local": "orchestration.adapters.sandbox.local.provider:LocalSandboxProvider"}
+)
+"""Sandbox kinds by name; a new one is one file, one line here, and the contract suite."""
+
+AGENTS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "command": "orchestration.adapters.agent.command:CommandAgent",
+        "scripted": "orchestration.adapters.agent.scripted:ScriptedAgent",
+        "oracle": "orchestration.adapters.agent.oracle:OracleAgent",
+    }
+)
+"""Agents by name; a new one is one file, one line here, and the contract suite."""
+
+
+def _load(table: Mapping[str, str], name: str, kind: str) -> Any:
+    """Return the class that *name* stands for. Raises: UsageError naming the nearest."""
+    if name not in table:
+        raise UsageError(f"no {kind} {name!r}; {config.nearest(name, table)}", code=f"unknown_{kind}")
+    module, _, attribute = table[name].partition(":")
+    return getattr(import_module(module), attribute)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """How `App.run` runs. *identifier* is the only task to run; *poll* keeps on looking for work."""
+
+    identifier: str | None = None
+    max_parallel: int | None = None
+    poll: timedelta | None = None
+    cleanup_on_fail: bool = False
+    dirty_run: bool = False
+
+
+class App:
+    """taskq as a library: one queue, with every operation that the command line has.
+
+    ``tests/assembly/test_app.py`` runs an example of it.
+    """
+
+    def __init__(
+        self, queue_folder: Path, *, settings: Settings, origins: Mapping[str, str], environment: Mapping[str, str]
+    ) -> None:
+        self.queue_folder = queue_folder
+        self.settings = settings
+        self.origins = origins
+        self._environment = environment
+        self._clock = SystemClock()
+        self._store = JournalTaskStore(queue_folder, self._clock)
+
+    @classmethod
+    def open(cls, queue: str | None = None, *, environment: Mapping[str, str] | None = None) -> Self:
+        """Return the application for the queue that is found from here; nothing is created yet."""
+        variables = os.environ if environment is None else environment
+        folder = paths.find_queue(queue, environment=variables, cwd=Path.cwd())
+        files = (paths.config_file(variables), folder / "config.toml")
+        settings, origins = config.load(*files, environment=variables)
+        return cls(folder, settings=settings, origins=origins, environment=variables)
+
+    # --- intake -----------------------------------------------------------------------------------------------------
+
+    def init(self, folder: Path) -> Path:
+        """Make a queue in *folder*, which is marked so that taskq finds it from below; again is no error."""
+        from orchestration.store.layout import create_queue
+
+        create_queue(folder)
+        return folder
+
+    def add(self, drafts: Sequence[TaskDraft]) -> tuple[Task, ...]:
+        """Queue all of *drafts* or none. Raises: UsageError, RepositoryError, DuplicateTaskError, StorageError."""
+        return self._store.add(self._settle(drafts), by="add")
+
+    def add_file(self, path: Path, flags: TaskDraft) -> Task:
+        """Queue the task in a task file; what *flags* say is stronger. The file is copied byte for byte."""
+        from orchestration.store.task_files import parse_task_file, read_task_file, store_task_file
+
+        content = read_task_file(path)
+        draft = overlay(flags, parse_task_file(str(path), content, now=self._clock.now()))
+        (task,) = self._settle([draft])
+        snapshot = self._store.read()
+        if snapshot.find(task.id) is not None:
+            from orchestration.core.errors import DuplicateTaskError
+
+            raise DuplicateTaskError(f"{path}: a task {task.id} is in the queue; give another id with --id")
+        stored = store_task_file(self.queue_folder, task.id, content, given=path)
+        (added,) = self._store.add([replace(task, task_file=str(stored))], by="add")
+        return added
+
+    def add_many(self, name: str, content: bytes, flags: TaskDraft) -> tuple[Task, ...]:
+        """Queue every task of a bulk file (JSONL or several front matter documents) in one append."""
+        from orchestration.store.task_files import parse_many
+
+        drafts = parse_many(name, content, now=self._clock.now())
+        return self.add([overlay(flags, draft) for draft in drafts])
+
+    def _settle(self, drafts: Sequence[TaskDraft]) -> tuple[Task, ...]:
+        from orchestration.adapters.git.intake import current_branch, inspect
+        from orchestration.engine.intake import Intake
+
+        intake = Intake(
+            settings=self.settings,
+            worktree_root=self._worktree_root,
+            cwd=Path.cwd(),
+            inspect=inspect,
+            current_branch=current_branch,
+            check=self._check_parts,
+        )
+        return intake.settle(drafts, now=self._clock.now())
+
+    def _check_parts(self, task: Task) -> None:
+        """Refuse a task whose agent or sandbox cannot be. Raises: UsageError."""
+        if task.agent is None:
+            raise UsageError(
+                f"task {task.id} has no agent; give --agent-command CMD or --agent {'|'.join(AGENTS)}", code="no_agent"
+            )
+        if task.sandbox is None:
+            raise UsageError(
+                f"task {task.id} has no sandbox; --sandbox local runs the agent as a plain process of yours, "
+                'not isolated (config: sandbox = "local")',
+                code="no_sandbox",
+            )
+        if task.sandbox not in PROVIDERS:
+            _load(PROVIDERS, task.sandbox, "sandbox")
+        _load(AGENTS, task.agent, "agent").check(task)
+
+    # --- looking ----------------------------------------------------------------------------------------------------
+
+    def read(self) -> "Snapshot":
+        """Return the queue as it is now."""
+        return self._store.read()
+
+    def task(self, identifier: str) -> Task:
+        """Return one task. Raises: TaskNotFoundError."""
+        from orchestration.engine.operate import find
+
+        return find(self._store, identifier)
+
+    def facts(self, task: Task, snapshot: "Snapshot") -> dict[str, Any]:
+        """Return *task* as plain JSON: its stored fields, and what is computed from facts."""
+        from orchestration.engine.choose import obstacle
+        from orchestration.engine.lease import is_held
+
+        waits = obstacle(task, snapshot, now=self._clock.now()) if task.status is Status.TODO else None
+        held = task.run is not None and is_held(self._records.folders(task.id, task.run.attempt).lease)
+        return {**encode_task(task), "waits_for": waits, "held": held}
+
+    def brief(self, identifier: str) -> "Brief":
+        """Return what a reviewer needs on one screen."""
+        from orchestration.engine.brief import Brief
+
+        task = self.task(identifier)
+        return Brief(task=task, result=self._records.load_result(task.id, task.attempt))
+
+    def logs(self, task: Task, *, attempt: int | None, stage: str | None) -> tuple[tuple[str, Path], ...]:
+        """Return the log files of an attempt, the last one by default."""
+        from orchestration.engine.brief import log_files
+
+        return tuple(log_files(self._records.folders(task.id, attempt or task.attempt), stage=stage))
+
+    def diff(self, identifier: str, *, stat: bool) -> Iterable[bytes]:
+        """Yield what a task's revision changes against its base, rendered from objects."""
+        task = self.task(identifier)
+        if task.revision is None:
+            raise UsageError(f"task {task.id} is {task.status} and has nothing collected", code="no_revision")
+        return self._parts(_ignore).repository.diff(task.revision, Path(task.repo), stat=stat)
+
+    # --- running ----------------------------------------------------------------------------------------------------
+
+    def run(self, options: RunOptions, *, observe: "Observer") -> "RunSummary":
+        """Recover what crashed runners left, then run what is ready. Ctrl-C winds down, twice stops now.
+
+        Raises: UsageError when the one task asked for cannot be run.
+        """
+        from orchestration.engine.pool import Pool
+        from orchestration.support.signals import on_stop
+
+        worker = self._worker(observe, options)
+        choose = None if options.identifier is None else self._only(options.identifier)
+        pool = Pool(
+            worker=worker,
+            max_parallel=options.max_parallel or self.settings.max_parallel,
+            poll=options.poll,
+            choose=choose,
+        )
+        with on_stop(pool.wind_down):
+            self.recover()
+            return pool.run()
+
+    def recover(self) -> tuple[Task, ...]:
+        """Settle the tasks whose runner is gone; their work is collected first."""
+        from orchestration.engine.recover import Recovery
+        from orchestration.support.processes import is_alive
+
+        return Recovery(worker=self._worker(_ignore, RunOptions()), is_alive=is_alive).reconcile()
+
+    def _only(self, identifier: str) -> "Callable[[Snapshot], Task | None]":
+        """Return a choice of just this task, once. Raises: TaskNotFoundError, UsageError, ExternalError."""
+        from orchestration.engine.choose import obstacle
+
+        task = self.task(identifier)
+        if task.status is not Status.TODO:
+            raise UsageError(f"task {task.id} is {task.status}; only todo tasks can be run", code="illegal_transition")
+        waits = obstacle(task, self.read(), now=self._clock.now())
+        if waits is not None:
+            raise ExternalError(f"task {task.id} waits: {waits}", code="waits")
+        rev = task.rev
+
+        def choose(snapshot: "Snapshot") -> Task | None:
+            current = snapshot.find(task.id)
+            return current if current is not None and current.rev == rev and current.status is Status.TODO else None
+
+        return choose
+
+    def check(self, task: Task, commit: str, argv: tuple[str, ...], *, timeout: timedelta, output: "Output") -> "Exit":
+        """Run a command on a commit of a task in a sandbox that the agent never saw."""
+        from orchestration.engine.check import run_on_commit
+
+        return run_on_commit(task, commit, argv, parts=self._parts(_ignore), timeout=timeout, output=output)
+
+    # --- deciding ---------------------------------------------------------------------------------------------------
+
+    def approve(self, identifier: str, *, land: "Landing") -> Task:
+        """Accept a task's work; with *land* ``ff`` bring it into its base first."""
+        return self._operator.approve(identifier, land=land)
+
+    def retry(self, identifier: str) -> Task:
+        """Put a failed task back to todo."""
+        return self._operator.retry(identifier)
+
+    def cancel(self, identifier: str, *, timeout: timedelta) -> tuple[Task, bool]:
+        """Cancel a task; the second value says whether nothing of it runs any more."""
+        task = self._operator.cancel(identifier)
+        return task, self._operator.wait_until_stopped(task, timeout=timeout, pause=time.sleep)
+
+    def remove(self, identifier: str) -> "tuple[Task, CleanReport]":
+        """Take a task out of the queue, and take away what taskq made for it that is preserved."""
+        from orchestration.engine.operate import check_removable
+
+        task = self.task(identifier)
+        check_removable(task)
+        self._operator.check_not_awaited(task)
+        report = self._cleaner.clean(task)
+        if report.problem is not None:
+            raise ExternalError(f"task {task.id} stays in the queue: {report.problem}", code="not_cleaned")
+        return self._operator.remove(task.id), report
+
+    def cleanup(
+        self,
+        identifier: str | None = None,
+        *,
+        only: Literal["done", "cancelled"] | None = None,
+        keep_worktree: bool = False,
+    ) -> "tuple[CleanReport, ...]":
+        """Clean up what is over, after recovering what crashed runners left."""
+        from orchestration.engine.clean import selection
+
+        self.recover()
+        tasks = [self.task(identifier)] if identifier is not None else self.read().tasks.values()
+        return tuple(self._cleaner.clean(task, keep_worktree=keep_worktree) for task in selection(tasks, only=only))
+
+    # --- care -------------------------------------------------------------------------------------------------------
+
+    def fsck(self, *, repair: bool) -> "FsckReport":
+        """Check the queue's files; with *repair* set what is damaged aside."""
+        from orchestration.store import fsck
+
+        return fsck.repair(self.queue_folder, self._clock) if repair else fsck.check(self.queue_folder)
+
+    def doctor(self) -> "tuple[Health, ...]":
+        """Say what works on this machine."""
+        from orchestration.adapters.git.health import check as check_git
+        from orchestration.engine.doctor import examine
+
+        folders = (
+            ("queue", self.queue_folder),
+            ("state", paths.state_folder(self._environment)),
+            ("cache", paths.cache_folder(self._environment)),
+            ("worktrees", self._worktree_root),
+        )
+        return (*examine(folders), check_git(), *(self._provider(name).check() for name in PROVIDERS))
+
+    def make_sample_repository(self, folder: Path, files: Mapping[str, str]) -> None:
+        """Make a git repository of *files* with one commit on ``main``."""
+        from orchestration.adapters.git.sample import make_repository
+
+        make_repository(folder, files, git=self._host.git)
+
+    def read_input(self, path: Path) -> bytes:
+        """Return the content of a file that an operator names. Raises: UsageError."""
+        from orchestration.store.task_files import read_task_file
+
+        return read_task_file(path)
+
+    # --- parts ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _worktree_root(self) -> Path:
+        return self.settings.worktree_root or paths.data_folder(self._environment) / "worktrees"
+
+    @property
+    def _queue_id(self) -> str:
+        """Return the queue's own id; a queue without one has no attempts yet."""
+        return self._store.read().queue or "new"
+
+    @property
+    def _state(self) -> Path:
+        return paths.state_folder(self._environment) / self._queue_id
+
+    @property
+    def _records(self) -> "AttemptFiles":
+        from orchestration.store.artifacts import AttemptFiles
+
+        return AttemptFiles(attempts=self._state / "attempts", reports=self.queue_folder / "errors")
+
+    @property
+    def _operator(self) -> "Operator":
+        from orchestration.engine.operate import Operator
+
+        repository = self._parts(_ignore).repository
+        return Operator(store=self._store, repository=repository, records=self._records, clock=self._clock)
+
+    @property
+    def _cleaner(self) -> "Cleaner":
+        from orchestration.adapters.git.disposal import GitDisposal
+        from orchestration.engine.clean import Cleaner
+
+        parts = self._parts(_ignore)
+        return Cleaner(
+            store=self._store,
+            repository=parts.repository,
+            disposal=GitDisposal(host=self._host, queue=self._queue_id, worktree_root=self._worktree_root),
+            records=self._records,
+            provider=self._provider,
+            queue_folder=self.queue_folder,
+            clock=self._clock,
+        )
+
+    def _worker(self, observe: "Observer", options: RunOptions) -> "Worker":
+        from orchestration.engine.worker import Worker
+        from orchestration.support.processes import identity
+
+        after_failure = self._cleaner.clean_failed if options.cleanup_on_fail else None
+        return Worker(
+            store=self._store,
+            parts=self._parts(observe),
+            runner=identity(),
+            dirty_run=options.dirty_run,
+            after_failure=after_failure,
+        )
+
+    def _parts(self, observe: "Observer") -> "Parts":
+        from orchestration.adapters.git.repository import GitRepository
+        from orchestration.adapters.git.workspace import GitWorkspace
+        from orchestration.pipeline.parts import Parts
+
+        return Parts(
+            workspace=GitWorkspace(host=self._host, clock=self._clock),
+            repository=GitRepository(host=self._host, queue=self._queue_id, worktree_root=self._worktree_root),
+            records=self._records,
+            provider=self._provider,
+            agent=self._agent,
+            clock=self._clock,
+            observe=observe,
+        )
+
+    @property
+    def _host(self) -> "Host":
+        from orchestration.adapters.git.host import Host
+
+        return Host(
+            cache_root=paths.cache_folder(self._environment),
+            state_root=paths.state_folder(self._environment),
+            identity_name=self.settings.identity_name,
+            identity_email=self.settings.identity_email,
+        )
+
+    def _provider(self, name: str) -> "SandboxProvider":
+        kind = _load(PROVIDERS, name, "sandbox")
+        return cast("SandboxProvider", kind(readable=(paths.cache_folder(self._environment),)))
+
+    def _agent(self, name: str) -> "Agent":
+        return cast("Agent", _load(AGENTS, name, "agent")())
+
+
+def _ignore(_event: object) -> None:
+    """Watch nothing."""

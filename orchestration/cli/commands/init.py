@@ -1,0 +1,21 @@
+"""`taskq init`."""
+
+from pathlib import Path
+
+import click
+
+from orchestration.cli.options import app
+from orchestration.cli.output import say
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=Path("queue"))
+@click.pass_context
+def command(ctx: click.Context, /, folder: Path) -> None:
+    """Make a queue in FOLDER (default: queue/ here); taskq finds it from everywhere below.
+
+    What is in an existing queue stays as it is.
+    """
+    made = app(ctx).init(folder.absolute())
+    say(f"Queue ready: {made}")
+    say("Next: taskq add --id T-1 --repo . --sandbox local --agent-command 'CMD' --task 'What is wanted'")

@@ -1,0 +1,33 @@
+"""`taskq show`."""
+
+import click
+
+from orchestration.cli.options import app, id_option, json_option, queue_option
+from orchestration.cli.output import print_json, say
+
+
+@click.command()
+@id_option(required=True)
+@json_option
+@queue_option
+@click.pass_context
+def command(ctx: click.Context, /, *, identifier: str, as_json: bool) -> None:
+    """Show all that is known of one task."""
+    task = app(ctx).task(identifier)
+    facts = app(ctx).facts(task, app(ctx).read())
+    if as_json:
+        print_json(facts)
+        return
+    text = facts.pop("text", None) or ""
+    for name, value in facts.items():
+        if value not in (None, [], {}, False):
+            say(f"{name + ':':<15}{_spell(value)}")
+    say(f"\n{text}")
+
+
+def _spell(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_spell(item)}" for name, item in value.items() if item not in (None, [], "", False))
+    if isinstance(value, list):
+        return ", ".join(_spell(item) for item in value)
+    return str(value)

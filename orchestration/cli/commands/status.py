@@ -1,0 +1,49 @@
+"""`taskq status`."""
+
+import click
+
+from orchestration.cli.options import app, id_option, json_option, queue_option
+from orchestration.cli.output import columns, is_terminal, print_json, say, warn
+from orchestration.core.models import Task
+from orchestration.core.status import Status
+
+
+@click.command()
+@id_option(required=False)
+@click.option(
+    "--status", "statuses", multiple=True, type=click.Choice([str(item) for item in Status]), help="Only these."
+)
+@click.option("--label", "labels", multiple=True, help="Only tasks with this label; may be repeated.")
+@json_option
+@queue_option
+@click.pass_context
+def command(
+    ctx: click.Context, /, *, identifier: str | None, statuses: tuple[str, ...], labels: tuple[str, ...], as_json: bool
+) -> None:
+    """Show the tasks, by status. Into a pipe: one line a task, with tabs: id, status, attempt, reason, title."""
+    snapshot = app(ctx).read()
+    for damage in snapshot.damage:
+        warn(f"the journal is damaged at line {damage.line}: {damage.why}; mend it with: taskq fsck --repair")
+    chosen = [app(ctx).task(identifier)] if identifier is not None else list(snapshot.tasks.values())
+    tasks = [task for task in chosen if _matches(task, statuses, labels)]
+    if as_json:
+        print_json([app(ctx).facts(task, snapshot) for task in tasks])
+    elif not tasks:
+        say("No tasks." if not snapshot.tasks else "No tasks match.")
+    elif is_terminal():
+        from orchestration.cli.render import show_tasks
+
+        show_tasks(tasks)
+    else:
+        columns(
+            (task.id, task.status, str(task.attempt), task.reason or "", task.title or "") for task in _sorted(tasks)
+        )
+
+
+def _matches(task: Task, statuses: tuple[str, ...], labels: tuple[str, ...]) -> bool:
+    return (not statuses or task.status in statuses) and set(labels) <= set(task.labels)
+
+
+def _sorted(tasks: list[Task]) -> list[Task]:
+    order = list(Status)
+    return sorted(tasks, key=lambda task: order.index(task.status))

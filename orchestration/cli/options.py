@@ -1,0 +1,86 @@
+"""What several commands share: the state of an invocation, ids, ``--json``, ``--queue``."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from orchestration.assembly import App
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(slots=True)
+class State:
+    """What was said before the command's name, and the application once somebody asked for it."""
+
+    queue: str | None
+    opened: "App | None" = None
+
+
+def app(ctx: click.Context) -> "App":
+    """Return the application of this invocation."""
+    from orchestration.assembly import App
+
+    state = ctx.find_object(State)
+    if state is None:
+        state = State(queue=None)
+    if state.opened is None:
+        state.opened = App.open(state.queue)
+    return state.opened
+
+
+def _set_queue(ctx: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    state = ctx.find_object(State)
+    if value is not None and state is not None:
+        state.queue = value
+
+
+def queue_option(function: Function) -> Function:
+    """Take ``--queue`` after the command's name too."""
+    return click.option(
+        "--queue", metavar="FOLDER", expose_value=False, callback=_set_queue, help="The queue's folder."
+    )(function)
+
+
+def json_option(function: Function) -> Function:
+    """Take ``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, as docs/reference/json.md describes it.")(
+        function
+    )
+
+
+def _complete_ids(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    snapshot = app(ctx).read()
+    return [identifier for identifier in snapshot.tasks if identifier.lower().startswith(incomplete.lower())]
+
+
+def _one_id(ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Take the id from the argument or from ``--id``, and only one of them."""
+    named = ctx.params.pop("id_option", None)
+    if value is not None and named is not None and value != named:
+        raise click.UsageError(f"two ids, {value!r} and {named!r}; give one", ctx)
+    return value or named
+
+
+def id_option(*, required: bool) -> Callable[[Function], Function]:
+    """Take an id as an argument and as ``--id``; the command gets it as *identifier*."""
+
+    def wrap(function: Function) -> Function:
+        def check(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+            identifier = _one_id(ctx, parameter, value)
+            if required and identifier is None and not ctx.resilient_parsing:
+                raise click.UsageError("no id: say which task, as in: taskq " + (ctx.info_name or "") + " ID", ctx)
+            return identifier
+
+        argument = click.argument(
+            "identifier", metavar="[ID]", required=False, callback=check, shell_complete=_complete_ids
+        )
+        option = click.option(
+            "--id", "id_option", metavar="ID", is_eager=True, help="The task.", shell_complete=_complete_ids
+        )
+        return option(argument(function))
+
+    return wrap

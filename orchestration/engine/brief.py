@@ -1,0 +1,36 @@
+"""What a reviewer needs on one screen, and where an attempt's output is."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from orchestration.core.models import AttemptFolders, AttemptResult, Task
+
+STAGES: Final = ("setup", "plan", "build", "collect", "verify")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brief:
+    """A task with the observed result of its current attempt."""
+
+    task: Task
+    result: AttemptResult | None
+
+    @property
+    def added(self) -> int:
+        """Lines added, binary files not counted."""
+        return sum(change.added or 0 for change in self.task.revision.files) if self.task.revision else 0
+
+    @property
+    def removed(self) -> int:
+        """Lines removed, binary files not counted."""
+        return sum(change.removed or 0 for change in self.task.revision.files) if self.task.revision else 0
+
+
+def log_files(folders: AttemptFolders, *, stage: str | None = None) -> Iterator[tuple[str, Path]]:
+    """Yield the stages that wrote a log, in order, with its file."""
+    for name in STAGES:
+        path = folders.logs / f"{name}.log"
+        if stage in {None, name} and path.is_file():
+            yield name, path

@@ -1,0 +1,34 @@
+"""Which task is next, and why the others wait. Pure."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from orchestration.core.models import Task
+from orchestration.core.ports import Snapshot
+from orchestration.core.status import Status
+
+
+def obstacle(task: Task, snapshot: Snapshot, *, now: datetime) -> str | None:
+    """Return in words why *task*, which is todo, may not start yet; None when it may."""
+    if task.not_before is not None and task.not_before > now:
+        return f"not before {task.not_before:%Y-%m-%d %H:%M:%SZ}"
+    waits = [
+        f"{identifier} ({parent.status})" if parent is not None else f"{identifier} (no such task)"
+        for identifier in task.after
+        if (parent := snapshot.find(identifier)) is None or parent.status is not Status.DONE
+    ]
+    return f"after {', '.join(waits)}" if waits else None
+
+
+def ready(snapshot: Snapshot, *, now: datetime) -> Iterable[Task]:
+    """Yield the tasks that may start, in the order in which they were added."""
+    return (
+        task
+        for task in snapshot.tasks.values()
+        if task.status is Status.TODO and obstacle(task, snapshot, now=now) is None
+    )
+
+
+def next_task(snapshot: Snapshot, *, now: datetime) -> Task | None:
+    """Return the task of the highest priority that may start, the earliest added among equals; None when none may."""
+    return max(ready(snapshot, now=now), key=lambda task: task.priority, default=None)

@@ -1,0 +1,144 @@
+"""What cleanup takes away, and what it keeps.
+
+Guarantees: nothing goes that is not under a ref of ours; what stays is said with the reason; each fact of the task is
+cleared only after what it names is gone; safe to kill and repeat.
+Not responsible for: which tasks to clean; `selection` is pure.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import structlog
+
+from orchestration.core.errors import BusyError, RepositoryError, TaskqError
+from orchestration.core.models import Task
+from orchestration.core.ports import AttemptRecords, Clock, Disposal, Repository, SandboxProvider, TaskStore
+from orchestration.core.status import Status
+from orchestration.engine.lease import is_held
+from orchestration.support.trees import remove_tree
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True, kw_only=True)
+class CleanReport:
+    """What was done for one task. *problem* is set when something that should have gone is still there."""
+
+    task: str
+    removed: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cleaner:
+    """Takes away what taskq made for tasks that are over."""
+
+    store: TaskStore
+    repository: Repository
+    disposal: Disposal
+    records: AttemptRecords
+    provider: Callable[[str], SandboxProvider]
+    queue_folder: Path
+    clock: Clock
+
+    def clean(self, task: Task, *, keep_worktree: bool = False, keep_error: bool = False) -> CleanReport:
+        """Take away the task's worktree, landed branch, attempt folders, and unless *keep_error* its error reports."""
+        report = CleanReport(task=task.id)
+        try:
+            self._end_leftovers(task)
+            worktree_gone = not keep_worktree and self._worktree(task, report)
+            branch_gone = worktree_gone and self._branch(task, report)
+            for attempt in range(1, task.attempt + 1):
+                self._attempt(task, attempt, report)
+            if not keep_error:
+                self._reports(task, report)
+            self._forget(task, worktree=worktree_gone, branch=branch_gone, error=not keep_error)
+        except TaskqError as error:
+            report.problem = str(error)
+        return report
+
+    def clean_failed(self, task: Task) -> None:
+        """Take away what a failed attempt left but its error; what stays is in the log."""
+        report = self.clean(task, keep_error=True)
+        log.info("attempt.cleaned", task=task.id, removed=report.removed, kept=report.kept, problem=report.problem)
+
+    def _end_leftovers(self, task: Task) -> None:
+        """End what runs under the task's labels. Raises: BusyError while a runner holds it."""
+        if task.run is None:
+            return
+        if is_held(self.records.folders(task.id, task.run.attempt).lease):
+            raise BusyError(f"attempt {task.run.attempt} of {task.id} is still held; try again when it has ended")
+        spec = self.records.load_spec(task.id, task.run.attempt)
+        if spec is not None:
+            self.provider(spec.sandbox).reap(spec.labels)
+
+    def _worktree(self, task: Task, report: CleanReport) -> bool:
+        """Remove the worktree; False when it stays."""
+        if task.worktree_path is None or task.revision is None:
+            return True
+        try:
+            if self.disposal.remove_worktree(task):
+                report.removed.append(f"worktree {task.worktree_path}")
+        except (BusyError, RepositoryError) as error:
+            report.kept.append(f"worktree {task.worktree_path}: {error}")
+            return False
+        return True
+
+    def _branch(self, task: Task, report: CleanReport) -> bool:
+        """Remove the branch when its work is in the base; False when it stays."""
+        if task.branch is None or task.revision is None:
+            return False
+        if self.disposal.remove_branch(task):
+            report.removed.append(f"branch {task.branch}")
+            return True
+        report.kept.append(f"branch {task.branch}: its work is not in {task.base}")
+        return False
+
+    def _attempt(self, task: Task, attempt: int, report: CleanReport) -> None:
+        folders = self.records.folders(task.id, attempt)
+        result = self.records.load_result(task.id, attempt)
+        if folders.workspace.exists() and not (result is not None and result.collected):
+            report.kept.append(f"attempt {attempt}: {folders.root} holds work that could not be collected")
+        elif remove_tree(folders.root):
+            report.removed.append(f"attempt {attempt}")
+
+    def _reports(self, task: Task, report: CleanReport) -> None:
+        for path in error_reports(self.queue_folder, task.id):
+            path.unlink(missing_ok=True)
+            report.removed.append(f"report {path.name}")
+
+    def _forget(self, task: Task, *, worktree: bool, branch: bool, error: bool) -> None:
+        """Clear the facts that name what is gone."""
+
+        def forget(current: Task) -> Task:
+            if current.status is not task.status:
+                raise BusyError(f"task {task.id} has become {current.status} meanwhile")
+            return replace(
+                current,
+                run=None,
+                error=None if error else current.error,
+                worktree_path=None if worktree else current.worktree_path,
+                branch=None if branch else current.branch,
+            )
+
+        self.store.change(task.id, forget, by="cleanup")
+
+
+def error_reports(queue_folder: Path, identifier: str) -> list[Path]:
+    """Return the task's error reports: ``<id>-<time>.md``, where the time is sixteen characters or more of digits."""
+    folder = queue_folder / "errors"
+    prefix = f"{identifier}-"
+    return sorted(
+        path
+        for path in folder.glob("*.md")
+        if path.name.startswith(prefix) and path.stem.removeprefix(prefix).replace("T", "").replace("Z", "").isdecimal()
+    )
+
+
+def selection(tasks: Iterable[Task], *, only: Literal["done", "cancelled"] | None = None) -> tuple[Task, ...]:
+    """Return the tasks that cleanup is for: what is over, or of that only the named status."""
+    wanted = {Status.DONE, Status.CANCELLED} if only is None else {Status(only)}
+    return tuple(task for task in tasks if task.status in wanted)

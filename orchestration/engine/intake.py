@@ -1,0 +1,142 @@
+"""What was said of a task becomes a task with every default settled, or an error that names where it was said.
+
+Guarantees: all of the drafts become tasks, or none; nothing is written here.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from pathlib import Path
+from typing import Final, Protocol
+
+from orchestration.core.drafts import TaskDraft
+from orchestration.core.errors import TaskqError, UsageError
+from orchestration.core.models import Limits, Task
+from orchestration.core.naming import TaskId, branch_for, check_branch, id_from_stem, task_id, worktree_path
+from orchestration.core.ports import RepositoryFacts
+from orchestration.core.settings import Settings
+from orchestration.core.status import Status
+
+TITLE_LENGTH: Final = 72
+LABEL_LENGTH: Final = 64
+
+
+class Inspect(Protocol):
+    """Looks at a repository; see ``core.ports.Repository.inspect``."""
+
+    def __call__(self, repo: Path, base: str, branch: str | None) -> RepositoryFacts:
+        """Return what intake needs to know, or raise RepositoryError."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Intake:
+    """Settles drafts into tasks. *check* refuses a task whose agent or sandbox cannot be."""
+
+    settings: Settings
+    worktree_root: Path
+    cwd: Path
+    inspect: Inspect
+    current_branch: Callable[[Path], str]
+    check: Callable[[Task], None]
+    _seen: dict[tuple[str, str | None, str], tuple[str, RepositoryFacts]] = field(default_factory=dict)
+
+    def settle(self, drafts: Sequence[TaskDraft], *, now: datetime) -> tuple[Task, ...]:
+        """Return the tasks that *drafts* stand for, in their order. Raises: UsageError."""
+        if not drafts:
+            raise UsageError("there is no task in the input")
+        return tuple(self._named(draft, now=now) for draft in drafts)
+
+    def _named(self, draft: TaskDraft, *, now: datetime) -> Task:
+        try:
+            return self._task(draft, now=now)
+        except TaskqError as error:
+            if draft.source is None or str(error).startswith(draft.source):
+                raise
+            raise type(error)(f"{draft.source}: {error}", code=error.code) from error
+
+    def _task(self, draft: TaskDraft, *, now: datetime) -> Task:
+        identifier = _identifier(draft)
+        text = (draft.text or "").strip("\n")
+        if not text.strip():
+            raise UsageError(f"task {identifier} is empty: say what is wanted", code="empty_task")
+        branch = check_branch(draft.branch) if draft.branch else branch_for(identifier)
+        base, facts = self._repository(draft, branch)
+        task = Task(
+            id=identifier,
+            repo=str(facts.root),
+            base=base,
+            base_commit=facts.base_commit,
+            branch=branch,
+            worktree_path=str(self._worktree(draft, facts, identifier)),
+            status=Status.TODO,
+            title=(draft.title or text.strip().splitlines()[0])[:TITLE_LENGTH],
+            text=text,
+            priority=self.settings.priority if draft.priority is None else draft.priority,
+            labels=_labels(draft.labels or ()),
+            after=tuple(task_id(identifier) for identifier in draft.after or ()),
+            not_before=draft.not_before,
+            agent=draft.agent or self._default_agent(draft),
+            agent_command=draft.agent_command or self.settings.agent_command,
+            model=draft.model or self.settings.model,
+            sandbox=draft.sandbox or self.settings.sandbox,
+            limits=_limits(draft, self.settings.limits),
+            allow_empty=self.settings.allow_empty if draft.allow_empty is None else draft.allow_empty,
+            created_at=now,
+            updated_at=now,
+        )
+        self.check(task)
+        return task
+
+    def _default_agent(self, draft: TaskDraft) -> str | None:
+        """Return the agent when none is named: a command that is given is meant to be run."""
+        if draft.agent_command is not None:
+            return "command"
+        return self.settings.agent or ("command" if self.settings.agent_command is not None else None)
+
+    def _repository(self, draft: TaskDraft, branch: str) -> tuple[str, RepositoryFacts]:
+        """Return the base's name and what the repository says, asked once for equal drafts."""
+        if not draft.repo:
+            raise UsageError("no repository: say which with --repo, or repo: in the task file", code="no_repository")
+        wanted = draft.base or self.settings.base
+        key = (draft.repo, wanted, branch if draft.branch else "")
+        if key not in self._seen:
+            folder = self.cwd / Path(draft.repo).expanduser()
+            base = wanted or self.current_branch(folder)
+            self._seen[key] = (base, self.inspect(folder, base, branch))
+        return self._seen[key]
+
+    def _worktree(self, draft: TaskDraft, facts: RepositoryFacts, identifier: TaskId) -> Path:
+        if draft.worktree_path is None:
+            return worktree_path(
+                self.worktree_root, repository=facts.root, common_dir=facts.common_dir, identifier=identifier
+            )
+        path = self.cwd / Path(draft.worktree_path).expanduser()
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise UsageError(f"the worktree path {path} is taken; name one that does not exist", code="worktree_taken")
+        if path.is_relative_to(facts.common_dir):
+            raise UsageError(f"the worktree path {path} is inside the repository's git folder", code="worktree_taken")
+        return path
+
+
+def _identifier(draft: TaskDraft) -> TaskId:
+    if draft.id is not None:
+        return task_id(draft.id)
+    if draft.stem is None:
+        raise UsageError("no id: give one with --id", code="no_id")
+    stem = id_from_stem(draft.stem)
+    if not stem:
+        raise UsageError(f"the file name {draft.stem!r} leaves nothing for an id; give one with --id", code="bad_id")
+    return task_id(stem)
+
+
+def _labels(labels: Sequence[str]) -> tuple[str, ...]:
+    for label in labels:
+        if not label.strip() or len(label) > LABEL_LENGTH or not label.isprintable():
+            raise UsageError(f"{label[:LABEL_LENGTH]!a} is no label: use 1 to {LABEL_LENGTH} printable characters")
+    return tuple(dict.fromkeys(labels))
+
+
+def _limits(draft: TaskDraft, defaults: Limits) -> Limits:
+    given = dict(draft.limits or {})
+    return Limits(**{item.name: given.get(item.name, getattr(defaults, item.name)) for item in fields(Limits)})

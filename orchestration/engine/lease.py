@@ -1,0 +1,46 @@
+"""The lock that says that an attempt is held.
+
+Guarantees: the lock is free exactly when neither the runner nor anything that it handed the descriptor to is alive;
+the kernel frees it, also after kill -9.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from orchestration.core.errors import BusyError
+
+
+@contextmanager
+def hold(path: Path) -> Iterator[int]:
+    """Hold the lease at *path* for the length of the block; yields its descriptor, to be shared with a supervisor.
+
+    Raises: BusyError when it is held.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BusyError(f"another process holds the attempt in {path.parent}") from error
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def is_held(path: Path) -> bool:
+    """Return whether somebody holds the lease at *path*; a missing one is not held."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,73 @@
+"""Tasks whose runner is gone: what they left is collected, and they go back to todo with the reason.
+
+Guarantees: a task is touched only when its lease is free and its runner is known to be dead.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from orchestration.core.errors import BusyError, TaskqError
+from orchestration.core.models import AttemptSpec, Runner, Task
+from orchestration.engine.lease import is_held
+from orchestration.engine.worker import Worker
+from orchestration.pipeline.stage import StopSwitch
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovery:
+    """Finds and settles abandoned tasks; *is_alive* says whether a runner lives, or None when it cannot know."""
+
+    worker: Worker
+    is_alive: Callable[[Runner], bool | None]
+
+    def abandoned(self) -> tuple[Task, ...]:
+        """Return the running tasks that nobody holds."""
+        return tuple(task for task in self.worker.store.read().tasks.values() if self._is_abandoned(task))
+
+    def reconcile(self) -> tuple[Task, ...]:
+        """Settle every abandoned task; return them as they are now."""
+        recovered = []
+        for task in self.abandoned():
+            try:
+                recovered.append(self._recover(task))
+            except BusyError as error:
+                log.info("task.recovered_elsewhere", task=task.id, reason=str(error))
+        return tuple(recovered)
+
+    def _is_abandoned(self, task: Task) -> bool:
+        if not task.is_running:
+            return False
+        if task.run is None:
+            return True
+        lease = self.worker.parts.records.folders(task.id, task.run.attempt).lease
+        return self.is_alive(task.run.runner) is False and not is_held(lease)
+
+    def _recover(self, task: Task) -> Task:
+        if task.run is None:
+            return self._requeue(task, "it was running under no runner that is known")
+        reason = f"runner {task.run.runner.host}:{task.run.runner.pid} is gone"
+        records = self.worker.parts.records
+        result = records.load_result(task.id, task.run.attempt)
+        if result is not None and result.token == task.run.token:
+            return self.worker.settle(task, result)
+        spec = records.load_spec(task.id, task.run.attempt)
+        if spec is None or spec.token != task.run.token:
+            return self._requeue(task, reason)
+        self._reap(spec)
+        result = self.worker.salvage(task, spec, switch=StopSwitch())
+        return self.worker.settle(task, result, reason=reason)
+
+    def _reap(self, spec: AttemptSpec) -> None:
+        try:
+            ended = self.worker.parts.provider(spec.sandbox).reap(spec.labels)
+        except TaskqError as error:
+            log.warning("sandbox.reap_failed", task=spec.task, attempt=spec.attempt, error=str(error))
+        else:
+            log.info("sandbox.reaped", task=spec.task, attempt=spec.attempt, ended=ended)
+
+    def _requeue(self, task: Task, reason: str) -> Task:
+        return self.worker.requeue(task, reason)

@@ -1,0 +1,214 @@
+"""One attempt of one claimed task, from its lease to its settlement.
+
+Guarantees: a result is accepted only from the claim that the journal knows (the token); the result is on disk before
+the journal is told; a task never stays in a running status because its worker failed.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import structlog
+
+from orchestration.core.errors import BusyError
+from orchestration.core.events import TaskSettled
+from orchestration.core.models import SCHEMA_VERSION, AttemptResult, AttemptSpec, Run, Runner, Task
+from orchestration.core.naming import branch_for
+from orchestration.core.ports import Snapshot, TaskStore
+from orchestration.core.status import Status
+from orchestration.engine.lease import hold
+from orchestration.pipeline.failure import from_error
+from orchestration.pipeline.parts import Parts
+from orchestration.pipeline.processor import process
+from orchestration.pipeline.recipes import Recipe, salvage, standard
+from orchestration.pipeline.room import Room
+from orchestration.pipeline.stage import Attempt, StopSwitch
+from orchestration.support.files import make_private_folder
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """Claims tasks and runs their attempts; one object serves all threads of a runner."""
+
+    store: TaskStore
+    parts: Parts
+    runner: Runner
+    dirty_run: bool = False
+    after_failure: Callable[[Task], None] | None = None
+
+    def claim(self, choose: Callable[[Snapshot], Task | None]) -> Task | None:
+        """Claim the chosen task for a new attempt; None when nothing was chosen."""
+        return self.store.claim(choose, self._claimed, by="run")
+
+    def _claimed(self, task: Task) -> Task:
+        now = self.parts.clock.now()
+        attempt = task.attempt + 1
+        run = Run(
+            attempt=attempt,
+            token=task.rev + 1,
+            sandbox=task.sandbox or "",
+            folder=str(self.parts.records.folders(task.id, attempt).root),
+            runner=self.runner,
+            started_at=now,
+        )
+        return replace(task.advance(Status.PLANNING, at=now), attempt=attempt, run=run, error=None)
+
+    def run(self, task: Task, *, queue: str, switch: StopSwitch) -> Task:
+        """Run the attempt that *task* was claimed for, and settle it; return the task as settled.
+
+        Raises: BusyError when the claim is no longer ours; StorageError or CorruptStateError when the journal cannot
+        take the result, which is then in the attempt's folder for the next `run` to settle.
+        """
+        started = self.parts.clock.monotonic()
+        try:
+            result = self._attempt(task, queue=queue, switch=switch)
+        except Exception as error:  # whatever it was, the task must not stay in a running status
+            log.exception("attempt.broke", task=task.id, attempt=task.attempt)
+            result = self._broken(task, error, switch=switch)
+        settled_task = self.settle(task, result)
+        if settled_task.status is Status.FAILED and self.after_failure is not None:
+            self.after_failure(settled_task)
+        elapsed = timedelta(seconds=self.parts.clock.monotonic() - started)
+        self.parts.observe(TaskSettled(task=settled_task, elapsed=elapsed))
+        return settled_task
+
+    def _broken(self, task: Task, error: Exception, *, switch: StopSwitch) -> AttemptResult:
+        """Return the result of an attempt that failed outside of its stages."""
+        return AttemptResult(
+            task=task.id,
+            attempt=task.attempt,
+            token=task.run.token if task.run is not None else 0,
+            finished_at=self.parts.clock.now(),
+            failure=from_error(error, stage="setup"),
+            stopped=switch.reason,
+        )
+
+    def _attempt(self, task: Task, *, queue: str, switch: StopSwitch) -> AttemptResult:
+        folders = self.parts.records.folders(task.id, task.attempt)
+        make_private_folder(folders.root)
+        spec = first_spec(task, queue=queue)
+        with hold(folders.lease) as lease:
+            room = Room(self.parts.provider(spec.sandbox), folders, lease=lease, switch=switch)
+            recipe = standard(self.parts, room, agent=spec.agent, dirty_run=self.dirty_run)
+            return self._process(Attempt(task=task, spec=spec, folders=folders), recipe, room, switch=switch)
+
+    def salvage(self, task: Task, spec: AttemptSpec, *, switch: StopSwitch) -> AttemptResult:
+        """Take out what a crashed attempt left. Raises: BusyError while somebody holds it."""
+        folders = self.parts.records.folders(task.id, task.attempt)
+        with hold(folders.lease) as lease:
+            room = Room(self.parts.provider(spec.sandbox), folders, lease=lease, switch=switch)
+            attempt = Attempt(
+                task=task, spec=replace(spec, allow_empty=True), folders=folders, prepared=True, collected=False
+            )
+            room.enter(spec)
+            return self._process(attempt, salvage(self.parts, room), room, switch=switch)
+
+    def _process(self, attempt: Attempt, recipe: Recipe, room: Room, *, switch: StopSwitch) -> AttemptResult:
+        try:
+            ended = process(
+                attempt, recipe, enter=self._enter, switch=switch, observe=self.parts.observe, clock=self.parts.clock
+            )
+        finally:
+            room.leave()
+        result = AttemptResult(
+            task=attempt.spec.task,
+            attempt=attempt.spec.attempt,
+            token=attempt.spec.token,
+            finished_at=self.parts.clock.now(),
+            revision=ended.revision,
+            failure=ended.failure,
+            collected=ended.collected,
+            stopped=switch.reason,
+            session=ended.session,
+            usage=ended.usage,
+            timings=ended.timings,
+        )
+        return self.parts.records.save_result(result, ended.task)
+
+    def _enter(self, task: Task, status: Status) -> Task:
+        """Record that the held task is in *status* now. Raises: BusyError when the claim is no longer ours."""
+
+        def enter(current: Task) -> Task:
+            if not is_claim_of(task, current):
+                raise BusyError(f"task {task.id} is no longer ours: it is {current.status}", code="fenced")
+            return current if current.status is status else current.advance(status, at=self.parts.clock.now())
+
+        return self.store.change(task.id, enter, by="run")
+
+    def settle(self, task: Task, result: AttemptResult, *, reason: str | None = None) -> Task:
+        """Record *result* if its claim is the journal's; *reason* is why a task that did not end goes back to todo."""
+
+        def record(current: Task) -> Task:
+            if current.run is None or current.run.token != result.token:
+                raise BusyError(
+                    f"task {task.id} was claimed again; the result of attempt {result.attempt} stays unused"
+                )
+            return settled(current, result, reason=reason)
+
+        return self.store.change(task.id, record, by="run")
+
+    def requeue(self, task: Task, reason: str) -> Task:
+        """Put a task that never got as far as a workspace back to todo. Raises: BusyError when it was claimed again."""
+
+        def record(current: Task) -> Task:
+            if not current.is_running or current.run != task.run:
+                raise BusyError(f"task {task.id} is no longer abandoned: it is {current.status}")
+            return replace(current.advance(Status.TODO, at=self.parts.clock.now(), reason=reason), run=None)
+
+        return self.store.change(task.id, record, by="recover")
+
+
+def is_claim_of(task: Task, current: Task) -> bool:
+    """Return whether *current* is still under the claim under which *task* runs."""
+    return (
+        current.is_running and current.run is not None and task.run is not None and current.run.token == task.run.token
+    )
+
+
+def settled(current: Task, result: AttemptResult, *, reason: str | None = None) -> Task:
+    """Return *current* with *result*: in review, failed, or back in todo when it was ended from outside. Pure."""
+    at = result.finished_at
+    known = replace(
+        current, revision=result.revision or current.revision, usage=result.usage or current.usage, updated_at=at
+    )
+    if not current.is_running:  # cancelled under us: what was collected is kept all the same
+        return known
+    if result.stopped is not None or reason is not None:
+        return replace(known.advance(Status.TODO, at=at, reason=reason or result.stopped), run=None)
+    if result.failure is not None:
+        failed = known.advance(Status.FAILED, at=at, reason=result.failure.code)
+        return replace(failed, error=result.failure, charged=current.charged + 1)
+    building = known if known.status is Status.BUILDING else known.advance(Status.BUILDING, at=at)
+    return replace(building.advance(Status.REVIEW, at=at), charged=current.charged + 1)
+
+
+def first_spec(task: Task, *, queue: str) -> AttemptSpec:
+    """Return the attempt's description as far as it is known before setup."""
+    if task.run is None:
+        raise ValueError(f"task {task.id} is not claimed")
+    commit = task.base_commit or ""
+    return AttemptSpec(
+        version=SCHEMA_VERSION,
+        queue=queue,
+        task=task.id,
+        attempt=task.attempt,
+        token=task.run.token,
+        text=task.text or "",
+        repo=task.repo,
+        base=task.base,
+        base_commit=commit,
+        branch=task.branch or branch_for(task.id),
+        worktree_path=task.worktree_path,
+        agent=task.agent or "",
+        agent_command=task.agent_command,
+        model=task.model,
+        sandbox=task.run.sandbox,
+        limits=task.limits,
+        allow_empty=task.allow_empty,
+        created_at=task.created_at,
+        start_commit=commit,
+        previous_tip=task.revision.commit if task.revision is not None and task.revision.published else None,
+        collect=1,
+    )

@@ -1,0 +1,47 @@
+"""The sandbox that an attempt is in: opened once, opened again when it died, closed at teardown."""
+
+from contextlib import ExitStack
+
+from orchestration.core.errors import SandboxError
+from orchestration.core.models import AttemptFolders, AttemptSpec
+from orchestration.core.ports import Sandbox, SandboxProvider
+from orchestration.pipeline.stage import StopSwitch
+
+
+class Room:
+    """Holds at most one open sandbox; every process in it is gone after `leave`."""
+
+    def __init__(self, provider: SandboxProvider, folders: AttemptFolders, *, lease: int, switch: StopSwitch) -> None:
+        self._provider = provider
+        self._folders = folders
+        self._lease = lease
+        self._switch = switch
+        self._stack = ExitStack()
+        self._sandbox: Sandbox | None = None
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """The open sandbox. Raises: SandboxError when none is open."""
+        if self._sandbox is None:
+            raise SandboxError("no sandbox is open")
+        return self._sandbox
+
+    def enter(self, spec: AttemptSpec) -> Sandbox:
+        """Open the sandbox in which the agent works; a thrown stop switch stops it."""
+        sandbox = self._open(spec)
+        self._switch.attach(sandbox)
+        return sandbox
+
+    def enter_again(self, spec: AttemptSpec) -> Sandbox:
+        """Open a fresh sandbox on the same folders, for taking the work out; the stop switch does not reach it."""
+        self.leave()
+        return self._open(spec)
+
+    def leave(self) -> None:
+        """Close what is open; again is no error."""
+        self._sandbox = None
+        self._stack.close()
+
+    def _open(self, spec: AttemptSpec) -> Sandbox:
+        self._sandbox = self._stack.enter_context(self._provider.open(spec, self._folders, lease=self._lease))
+        return self._sandbox

@@ -1,0 +1,1 @@
+"""The stages of an attempt, one module each."""

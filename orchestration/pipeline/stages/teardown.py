@@ -1,0 +1,18 @@
+"""Teardown: end the sandbox. Never changes a result; safe to repeat."""
+
+import structlog
+
+from orchestration.core.errors import TaskqError
+from orchestration.pipeline.room import Room
+from orchestration.pipeline.stage import Attempt
+
+log = structlog.get_logger()
+
+
+def teardown(attempt: Attempt, *, room: Room) -> Attempt:
+    """Return the attempt as it is; nothing of its sandbox runs any more."""
+    try:
+        room.leave()
+    except TaskqError as error:
+        log.warning("sandbox.close_failed", task=attempt.spec.task, attempt=attempt.spec.attempt, error=str(error))
+    return attempt

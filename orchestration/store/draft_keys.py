@@ -1,0 +1,172 @@
+"""The keys of a task as people write it, and what each becomes in a draft.
+
+Guarantees: an unknown key is an error that names the nearest right one; an empty value means "not said".
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Any, Final
+
+from orchestration.core.drafts import TaskDraft
+from orchestration.core.errors import TaskFileError, TaskqError
+from orchestration.core.naming import check_branch, task_id
+from orchestration.store.front_matter import Given, Keys
+from orchestration.support.quantities import duration, moment, size
+
+_INTEGER: Final = re.compile(r"[+-]?\d{1,9}", re.ASCII)
+_SWITCH: Final[Mapping[str, bool]] = MappingProxyType(
+    {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+)
+_PROMPTS: Final = ("task", "text")
+LABEL_LENGTH: Final = 100
+
+Reader = Callable[[Given], Any]
+
+
+def draft_from(
+    name: str, keys: Keys, *, text: str | None, line: int, stem: str | None, now: datetime, prompts: bool = False
+) -> TaskDraft:
+    """Return the draft that *keys* describe; the document starts at *line* of the file *name*.
+
+    *prompts* says that the prompt can be a key too, which only helps with the advice. Raises: TaskFileError.
+    """
+    readers = _readers(now)
+    said: dict[str, Any] = {}
+    for key, given in keys.items():
+        reader = readers.get(key)
+        if reader is None:
+            raise TaskFileError(
+                f"{name}:{given.line}: unknown key {key!a:.60}; {_advice(key, [*readers, *_PROMPTS[prompts]])}"
+            )
+        if given.value not in ("", [], {}):
+            said[key] = _read(name, key, given, reader)
+    return TaskDraft(**said, text=text or None, source=f"{name}:{line}", stem=stem)
+
+
+class _WrongError(ValueError):
+    """A value is not what its key takes; *line* is where."""
+
+    def __init__(self, problem: str, line: int) -> None:
+        super().__init__(problem)
+        self.line = line
+
+
+def _read(name: str, key: str, given: Given, reader: Reader) -> Any:
+    try:
+        return reader(given)
+    except _WrongError as error:
+        raise TaskFileError(f"{name}:{error.line}: {key}: {error}") from error
+    except (ValueError, TaskqError) as error:
+        raise TaskFileError(f"{name}:{given.line}: {key}: {error}") from error
+
+
+def _readers(now: datetime) -> Mapping[str, Reader]:
+    return {
+        "id": lambda given: task_id(_text(given)),
+        "title": _text,
+        "repo": _text,
+        "base": _text,
+        "branch": lambda given: check_branch(_text(given)),
+        "worktree_path": _text,
+        "agent": _text,
+        "agent_command": _text,
+        "model": _text,
+        "sandbox": _text,
+        "priority": _integer,
+        "labels": lambda given: _words(given, _label),
+        "after": lambda given: _words(given, task_id),
+        "not_before": lambda given: moment(_text(given), now=now),
+        "limits": _limits,
+        "allow_empty": _switch,
+    }
+
+
+def _advice(key: str, known: list[str]) -> str:
+    near = get_close_matches(key, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
+
+
+def _text(given: Given) -> str:
+    if not isinstance(given.value, str):
+        raise _WrongError("must be plain text", given.line)
+    return given.value
+
+
+def _scalar(given: Given) -> str:
+    """Return a number or a text as text, as JSON may give either."""
+    if isinstance(given.value, bool) or not isinstance(given.value, (str, int)):
+        raise _WrongError("must be a single value", given.line)
+    return str(given.value)
+
+
+def _integer(given: Given) -> int:
+    text = _scalar(given).strip()
+    if not _INTEGER.fullmatch(text):
+        raise _WrongError(f"{text!a:.40} is no whole number", given.line)
+    return int(text)
+
+
+def _switch(given: Given) -> bool:
+    if isinstance(given.value, bool):
+        return given.value
+    text = _text(given)
+    if text.lower() not in _SWITCH:
+        raise _WrongError(f"{text!a:.40} is neither true nor false", given.line)
+    return _SWITCH[text.lower()]
+
+
+def _words(given: Given, check: Callable[[str], str]) -> tuple[str, ...]:
+    """Return a list, or a text with commas, as words without repeats."""
+    if isinstance(given.value, list):
+        words = [(_text(item).strip(), item.line) for item in given.value]
+    else:
+        words = [(word.strip(), given.line) for word in _text(given).split(",")]
+    checked = []
+    for word, line in words:
+        try:
+            checked.append(check(word))
+        except (ValueError, TaskqError) as error:
+            raise _WrongError(str(error), line) from error
+    return tuple(dict.fromkeys(checked))
+
+
+def _label(word: str) -> str:
+    if not word or not word.isprintable() or len(word) > LABEL_LENGTH:
+        raise ValueError(f"{word!a:.40} is no label; use 1 to {LABEL_LENGTH} printable characters")
+    return word
+
+
+def _limits(given: Given) -> Mapping[str, timedelta | int]:
+    if not isinstance(given.value, dict):
+        raise _WrongError(f"must be names with values, of: {', '.join(_LIMITS)}", given.line)
+    limits: dict[str, timedelta | int] = {}
+    for key, member in given.value.items():
+        reader = _LIMITS.get(key)
+        if reader is None:
+            raise _WrongError(f"unknown limit {key!a:.60}; {_advice(key, list(_LIMITS))}", member.line)
+        try:
+            limits[key] = reader(member)
+        except _WrongError:
+            raise
+        except ValueError as error:
+            raise _WrongError(f"{key}: {error}", member.line) from error
+    return limits
+
+
+def _count(given: Given) -> int:
+    number = _integer(given)
+    if number < 1:
+        raise _WrongError(f"{number} must be above 0", given.line)
+    return number
+
+
+_LIMITS: Final[Mapping[str, Callable[[Given], timedelta | int]]] = MappingProxyType(
+    {
+        **dict.fromkeys(("setup", "plan", "build", "collect"), lambda given: duration(_scalar(given))),
+        **dict.fromkeys(("output", "bundle", "file"), lambda given: size(_scalar(given))),
+        "files": _count,
+    }
+)
