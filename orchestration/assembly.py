@@ -107,12 +107,16 @@ class App:
 
     def add(self, drafts: Sequence[TaskDraft]) -> tuple[Task, ...]:
         """Queue all of *drafts* or none. Raises: UsageError, RepositoryError, DuplicateTaskError, StorageError."""
-        return self._store.add(self._settle(drafts), by="add")
+        tasks = self._settle(drafts)
+        self._make_queue_folder()
+        return self._store.add(tasks, by="add")
 
     def add_file(self, path: Path, flags: TaskDraft) -> Task:
         """Queue the task in a task file; what *flags* say is stronger. The file is copied byte for byte."""
         from orchestration.store.task_files import parse_task_file, read_task_file, store_task_file
 
+        if not path.is_file():
+            raise UsageError(f"{path}: there is no such file", code="no_file")
         content = read_task_file(path)
         draft = overlay(flags, parse_task_file(str(path), content, now=self._clock.now()))
         (task,) = self._settle([draft])
@@ -121,6 +125,7 @@ class App:
             from orchestration.core.errors import DuplicateTaskError
 
             raise DuplicateTaskError(f"{path}: a task {task.id} is in the queue; give another id with --id")
+        self._make_queue_folder()
         stored = store_task_file(self.queue_folder, task.id, content, given=path)
         (added,) = self._store.add([replace(task, task_file=str(stored))], by="add")
         return added
@@ -145,6 +150,11 @@ class App:
             check=self._check_parts,
         )
         return intake.settle(drafts, now=self._clock.now())
+
+    def _make_queue_folder(self) -> None:
+        """Make the queue that the first task goes to."""
+        if not (self.queue_folder / paths.MARKER).exists():
+            self.init(self.queue_folder)
 
     def _check_parts(self, task: Task) -> None:
         """Refuse a task whose agent or sandbox cannot be. Raises: UsageError."""
@@ -325,10 +335,11 @@ class App:
         make_repository(folder, files, git=self._host.git)
 
     def read_input(self, path: Path) -> bytes:
-        """Return the content of a file that an operator names. Raises: UsageError."""
-        from orchestration.store.task_files import read_task_file
-
-        return read_task_file(path)
+        """Return the content of a bulk file that an operator names. Raises: UsageError."""
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be read: {error.strerror}", code="no_file") from error
 
     # --- parts ------------------------------------------------------------------------------------------------------
 

@@ -122,12 +122,19 @@ def _look_for_python_3_13() -> str | None:
     return None if find_python("3.13") else "no Python 3.13 on PATH, in pyenv or in uv"
 
 
+def _look_for_mounts() -> str | None:
+    if os.geteuid() != 0:
+        return "only root can mount"
+    return _runs("unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", tempfile.gettempdir())
+
+
 CAPABILITIES: Final[Mapping[str, Capability]] = MappingProxyType(
     {
         "bwrap": Capability(look=_look_for_bubblewrap, remedy="apt-get install bubblewrap"),
         "strace": Capability(look=_look_for_strace, remedy="apt-get install strace"),
         "tmux": Capability(look=lambda: _runs("tmux", "-V"), remedy="apt-get install tmux"),
         "pypi": Capability(look=_look_for_packages, remedy="a network, or pip configured for an index that is reached"),
+        "mount": Capability(look=_look_for_mounts, remedy="running the tests as root on a machine that allows mounts"),
         "python3.13": Capability(look=_look_for_python_3_13, remedy="uv python install 3.13"),
     }
 )

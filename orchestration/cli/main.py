@@ -15,6 +15,7 @@ import click
 
 from orchestration.cli.options import State
 from orchestration.core.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_USAGE, TaskqError
+from orchestration.support.text import visible_line
 
 SECTIONS: Final = MappingProxyType(
     {
@@ -119,7 +120,7 @@ def run(arguments: list[str]) -> int:
         click.echo(error.ctx.get_help())
         return EXIT_USAGE
     except click.ClickException as error:
-        return _fail(error.format_message(), code="usage", exit_code=EXIT_USAGE, arguments=arguments)
+        return _fail(error.format_message().rstrip("."), code="usage", exit_code=EXIT_USAGE, arguments=arguments)
     except (click.Abort, KeyboardInterrupt):
         return _fail("interrupted", code="interrupted", exit_code=EXIT_INTERRUPTED, arguments=arguments)
     except TaskqError as error:
@@ -140,7 +141,7 @@ def _fail(message: str, *, code: str, exit_code: int, arguments: Sequence[str]) 
 
         line = json.dumps({"error": {"code": code, "message": message, "exit_code": exit_code}})
     else:
-        line = click.style("error: ", fg="red", bold=True) + message
+        line = click.style("error: ", fg="red", bold=True) + visible_line(" ".join(message.split("\n")))
     click.echo(line, err=True)
     return exit_code
 

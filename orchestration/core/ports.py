@@ -317,7 +317,7 @@ class Repository(Protocol):
     def preserve(self, task: Task) -> str | None:
         """Keep what a person changed in the task's worktree or branch under a keep ref, checked.
 
-        Returns the kept commit; None when nothing is there that is not kept already.
+        Returns the commit that holds it, also when it was kept before; None when a person changed nothing.
         Raises: GitError when it could not be kept; then nothing may be destroyed.
         """
         ...

@@ -66,7 +66,7 @@ class Operator:
             todo = current.advance(Status.TODO, at=self.clock.now(), reason="retried", hint=hint)
             return replace(todo, run=None, error=None)
 
-        return self.store.change(identifier, self._only_from(Status.FAILED, retry), by="retry")
+        return self.store.change(self.task(identifier).id, self._only_from(Status.FAILED, retry), by="retry")
 
     def _only_from(self, status: Status, how: Callable[[Task], Task]) -> Callable[[Task], Task]:
         """Return *how*, refusing tasks in another status although the table would let them pass for other reasons."""
@@ -90,7 +90,7 @@ class Operator:
                 return current
             return current.advance(Status.CANCELLED, at=self.clock.now(), hint="what is done stays done")
 
-        return self.store.change(identifier, cancel, by="cancel")
+        return self.store.change(self.task(identifier).id, cancel, by="cancel")
 
     def has_stopped(self, task: Task) -> bool:
         """Return whether nothing of the task's last attempt runs any more."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from orchestration.core.errors import CorruptStateError, UsageError
+from orchestration.core.errors import CorruptStateError, StorageError, UsageError
 from orchestration.store.line import BadRecordError, strict_object
 from orchestration.support.files import (
     REAL_DISK,
@@ -51,7 +51,7 @@ class Blobs:
     def expand(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Return *fields* with every reference replaced by its value.
 
-        Raises: CorruptStateError naming a blob that is missing or altered; StorageError.
+        Raises: CorruptStateError naming a blob that is missing, unreadable or altered.
         """
         expanded = dict(fields)
         for name in _FIELDS:
@@ -97,6 +97,9 @@ class Blobs:
                 content = source.read(BLOB_BYTES + 1)
         except FileNotFoundError as error:
             msg = f"blob {name} of task {fields.get('id')} is missing; put {path} back from a copy"
+            raise CorruptStateError(msg, code="missing_blob") from error
+        except StorageError as error:
+            msg = f"blob {name} of task {fields.get('id')} cannot be read: {error}"
             raise CorruptStateError(msg, code="missing_blob") from error
         if hashlib.sha256(content).hexdigest() != name:
             msg = f"blob {name} of task {fields.get('id')} was altered; put {path} back from a copy"

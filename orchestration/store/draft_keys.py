@@ -39,7 +39,7 @@ def draft_from(
         reader = readers.get(key)
         if reader is None:
             raise TaskFileError(
-                f"{name}:{given.line}: unknown key {key!a:.60}; {_advice(key, [*readers, *_PROMPTS[prompts]])}"
+                f"{name}:{given.line}: unknown key {key!a:.60}; {_advice(key, [*readers, *(_PROMPTS if prompts else ())])}"
             )
         if given.value not in ("", [], {}):
             said[key] = _read(name, key, given, reader)

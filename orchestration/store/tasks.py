@@ -94,7 +94,7 @@ class JournalTaskStore:
         tasks: dict[str, Task] = {}
         faults: list[Damage] = []
         for entry in index.entries.values():
-            if entry.task is None:
+            if entry.task is None or entry.fault is not None:
                 self._try_to_decode(entry)
             if entry.task is not None:
                 tasks[entry.id] = entry.task
@@ -104,11 +104,12 @@ class JournalTaskStore:
 
     def _try_to_decode(self, entry: Entry) -> None:
         """Decode for reading: a task whose long text is gone is shown without it, and the damage is told."""
+        entry.task = entry.fault = None
         try:
             entry.task = self._decoded(entry)
         except CorruptStateError as error:
             entry.fault = str(error)
-            if error.code in {"missing_blob", "altered_blob"}:
+            if error.code != "damaged":
                 entry.task = _without_blobs(entry)
 
     def _decoded(self, entry: Entry) -> Task:

@@ -1,10 +1,13 @@
-"""What the documents name exists: paths of the repository, links, and the anchors of none."""
+"""What the documents name exists, paths and links; and what they tell of states and lines is what the code does."""
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from orchestration.core.status import TRANSITIONS, Status
+from orchestration.store.line import decode_line, encode_line
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "orchestration"
@@ -75,3 +78,21 @@ def test_paths_are_told_from_words_and_from_files_of_the_operator() -> None:
     text = "`core/status.py` `docs/` `a/b` `queue/tasks.jsonl` `AGENTS.md` `config.toml` `task/<id>` `tests/nowhere.py`"
     assert list(paths_named(text)) == ["core/status.py", "docs/", "AGENTS.md", "tests/nowhere.py"]
     assert not exists("tests/nowhere.py")
+
+
+def test_the_example_line_of_the_journal_is_a_line_that_we_would_read_and_write() -> None:
+    text = (ROOT / "docs" / "reference" / "journal.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"^```json\n(.*?\n)```$", text, re.MULTILINE | re.DOTALL)
+    assert encode_line(decode_line(example.encode())) == example.encode()
+
+
+def test_the_states_in_the_documents_are_the_table_in_the_code() -> None:
+    text = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
+    words = {status.value for status in Status}
+    cells = [
+        [set(re.findall(r"`(\w+)`", cell)) for cell in line.split("|")[1:3]]
+        for line in text.splitlines()
+        if line.startswith("| `")
+    ]
+    told = {(before, after) for left, right in cells if left | right <= words for before in left for after in right}
+    assert told == {(before.value, after.value) for before, row in TRANSITIONS.items() for after in row}

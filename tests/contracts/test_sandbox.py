@@ -26,6 +26,8 @@ PROVIDERS: dict[str, tuple[str | None, Callable[[], SandboxProvider]]] = {
     "local-without": (None, lambda: LocalSandboxProvider(use_bubblewrap=False)),
 }
 PATIENCE = timedelta(seconds=20)
+OWN = f"{os.getpid()}s"
+"""Makes what our processes sleep unlike what those of another test run do."""
 
 
 @dataclass
@@ -242,8 +244,8 @@ def test_a_failing_reader_ends_the_command_and_leaves_the_sandbox_usable(box: Op
         raise StorageError("the disk is full")
 
     with pytest.raises(StorageError, match="disk is full"):
-        box.sandbox.run(Command(argv=("/bin/sh", "-c", "echo hi; sleep 70001"), timeout=PATIENCE), output)
-    assert not living("70001")
+        box.sandbox.run(Command(argv=("/bin/sh", "-c", f"echo hi; sleep 70001.{OWN}"), timeout=PATIENCE), output)
+    assert not living(f"70001.{OWN}")
     assert box.run("true")[0].succeeded
 
 
@@ -254,15 +256,15 @@ def test_a_timeout_reaches_a_double_forked_grandchild_in_its_own_session(box: Op
     seen_alive: list[list[int]] = []
 
     def output(_stream: Stream, _chunk: bytes) -> None:
-        seen_alive.append(living("70002"))
+        seen_alive.append(living(f"70002.{OWN}"))
 
-    script = "(setsid /bin/sh -c 'echo up; trap \"\" TERM HUP INT; sleep 70002; :' &) ; sleep 70002"
+    script = f"(setsid /bin/sh -c 'echo up; trap \"\" TERM HUP INT; sleep 70002.{OWN}; :' &) ; sleep 70002.{OWN}"
     command = Command(argv=("/bin/sh", "-c", script), timeout=timedelta(seconds=0.5))
     exit_ = box.sandbox.run(command, output)
     assert exit_.timed_out
     assert not exit_.succeeded
     assert seen_alive[0], "the control: it was there"
-    assert not living("70002")
+    assert not living(f"70002.{OWN}")
 
 
 @pytest.mark.parametrize(
@@ -275,15 +277,15 @@ def test_what_a_command_leaves_behind_is_gone_when_run_returns(box: Opened, how:
 
     def output(_stream: Stream, chunk: bytes) -> None:
         if b"up" in chunk:
-            seen_alive.append(living("70003"))
+            seen_alive.append(living(f"70003.{OWN}"))
             (box.folders.out / "seen").touch()
 
-    script = f"""({how} -c 'echo up; sleep 70003; :' &)
+    script = f"""({how} -c 'echo up; sleep 70003.{OWN}; :' &)
         while [ ! -e "$TASKQ_OUT/seen" ]; do sleep 0.01; done; exit 4"""
     exit_ = box.sandbox.run(Command(argv=("/bin/sh", "-c", script), timeout=PATIENCE), output)
     assert exit_.code == 4
     assert seen_alive[0], "the control: it was there"
-    assert not living("70003")
+    assert not living(f"70003.{OWN}")
 
 
 HOPPER = """
@@ -300,21 +302,21 @@ while time.monotonic() < end:
 
 
 def test_a_process_that_forks_and_flees_without_end_is_caught(box: Opened) -> None:
-    script = box.folders.workspace / "hopper-70005.py"
+    script = box.folders.workspace / f"hopper-{OWN}.py"
     script.write_text(HOPPER, encoding="utf-8")
     began = time.monotonic()
     exit_, seen = box.run("python3", "-S", str(script), seconds=0.5)
     assert exit_.timed_out
     assert seen.stdout == b"hopping"
-    assert not living("hopper-70005")
+    assert not living(f"hopper-{OWN}")
     assert time.monotonic() - began < 12, "it was killed, it did not just end by itself"
 
 
 def test_a_fork_storm_is_ended(box: Opened) -> None:
-    storm = "n=0; while [ $n -lt 300 ]; do (sleep 70006 &) ; n=$((n+1)); done; echo all; wait; sleep 70006"
-    exit_, _ = box.shell(storm, seconds=1)
+    storm = f"n=0; while [ $n -lt 300 ]; do (sleep 70006.{OWN} &) ; n=$((n+1)); done; echo all; wait; sleep 70006.{OWN}"
+    exit_, _ = box.shell(storm, seconds=0.6)
     assert exit_.timed_out
-    assert not living("70006")
+    assert not living(f"70006.{OWN}")
 
 
 def test_stop_from_another_thread_ends_the_command(own_box: Opened) -> None:
@@ -322,7 +324,7 @@ def test_stop_from_another_thread_ends_the_command(own_box: Opened) -> None:
     results: list[Exit] = []
 
     def work() -> None:
-        command = Command(argv=("/bin/sh", "-c", "echo up; sleep 70007"), timeout=PATIENCE)
+        command = Command(argv=("/bin/sh", "-c", f"echo up; sleep 70007.{OWN}"), timeout=PATIENCE)
         results.append(own_box.sandbox.run(command, lambda _stream, _chunk: running.set()))
 
     thread = threading.Thread(target=work)
@@ -331,7 +333,7 @@ def test_stop_from_another_thread_ends_the_command(own_box: Opened) -> None:
     own_box.sandbox.stop()
     thread.join(20)
     assert (results[0].stopped, results[0].timed_out, results[0].succeeded) == (True, False, False)
-    assert not living("70007")
+    assert not living(f"70007.{OWN}")
 
 
 def test_after_stop_no_command_is_run(own_box: Opened) -> None:
@@ -343,7 +345,7 @@ def test_after_stop_no_command_is_run(own_box: Opened) -> None:
 
 
 def test_after_a_timeout_the_next_command_is_run(box: Opened) -> None:
-    assert box.run("sleep", "70008", seconds=0.1)[0].timed_out
+    assert box.run("sleep", f"70008.{OWN}", seconds=0.1)[0].timed_out
     assert box.run("true")[0].succeeded
 
 
@@ -357,15 +359,15 @@ def test_leaving_the_block_ends_a_command_that_still_runs(
         with provider.open(box.spec, folders, lease=lease.fileno()) as sandbox:
             thread = threading.Thread(target=_run_and_note, args=(sandbox, errors))
             thread.start()
-            wait_until(lambda: living("70009"))
+            wait_until(lambda: living(f"70009.{OWN}"))
         thread.join(20)
-    assert not living("70009")
+    assert not living(f"70009.{OWN}")
     assert isinstance(errors[0], SandboxError)
 
 
 def _run_and_note(sandbox: Sandbox, errors: list[Exception]) -> None:
     try:
-        sandbox.run(Command(argv=("sleep", "70009"), timeout=PATIENCE))
+        sandbox.run(Command(argv=("sleep", f"70009.{OWN}"), timeout=PATIENCE))
     except SandboxError as error:
         errors.append(error)
 
@@ -416,7 +418,9 @@ def test_commands_run_in_the_workspace_and_may_write_the_attempts_folders(box: O
 
 
 def test_each_command_has_a_session_of_its_own_and_no_terminal(box: Opened) -> None:
-    exit_, _ = box.shell("[ $(ps -o sid= -p $$) = $$ ] && ! (: < /dev/tty) 2>/dev/null")
+    exit_, _ = box.shell(
+        'read -r _ _ _ _ _ session _ < /proc/$$/stat; [ "$session" = $$ ] && ! (: < /dev/tty) 2>/dev/null'
+    )
     assert exit_.succeeded
 
 

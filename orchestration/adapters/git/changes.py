@@ -64,6 +64,13 @@ def between(git: HostGit, place: Place, base: str, tip: str, *, config: tuple[st
     return tuple(changed)
 
 
+def paths(git: HostGit, place: Place, old: str, new: str) -> Mapping[str, str]:
+    """Return every path that differs between two trees, and how: ``A``, ``D``, ``M`` or ``T``."""
+    output = git.run(place, "diff-tree", "-r", "-z", "--name-status", "--no-renames", "--end-of-options", old, new)
+    fields = output.stdout.decode("utf-8", "surrogateescape").split("\0")
+    return dict(zip(fields[1::2], fields[0::2], strict=False))
+
+
 def sizes(git: HostGit, place: Place, oids: Iterable[str]) -> Mapping[str, Size]:
     """Return kind and size of each object; one that is not there has kind ``missing``."""
     asked = "".join(f"{oid}\n" for oid in oids).encode("ascii")

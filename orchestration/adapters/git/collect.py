@@ -21,6 +21,7 @@ BUNDLE: Final = "work.bundle"
 SCRIPT: Final = r"""
 base=$1 message=$2 name=$3 email=$4
 out=$TASKQ_OUT
+rm -f "$out/work.bundle" "$out/work.bundle.new"
 unset GIT_INDEX_FILE GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_COMMON_DIR GIT_NAMESPACE
 GIT_DIR=$(cd ../git && pwd -P) || exit 20
 GIT_WORK_TREE=$(pwd -P) || exit 20
@@ -31,7 +32,6 @@ g() {
         -c commit.gpgSign=false -c gc.auto=0 -c maintenance.auto=false -c advice.addEmbeddedRepo=false \
         -c user.name="$name" -c user.email="$email" "$@" </dev/null
 }
-rm -f "$out/work.bundle" "$out/work.bundle.new"
 rm -f "$GIT_DIR/index.lock" "$GIT_DIR/HEAD.lock"
 g rev-parse --verify --quiet 'HEAD^{commit}' >/dev/null || exit 20
 if ! g add -A .; then

@@ -104,7 +104,7 @@ def _filtered(view: View, step: _Step) -> str | None:
     if not view.config.filters:
         return None
     git, lens = view.host.git, view.place.git_dir
-    paths = [change.path for change in changes.between(git, Place(git_dir=lens), step.old, step.new)]
+    paths = list(changes.paths(git, Place(git_dir=lens), step.old, step.new))
     user_files = (
         view.layout.common_dir / "info" / "attributes",
         view.config.user_file("core.attributesfile", "attributes"),

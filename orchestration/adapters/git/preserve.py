@@ -39,16 +39,25 @@ def at_risk(host: Host, site: Site, checkout: Checkout) -> str | None:
     if not _is_changed(host, site, state, head):
         is_safe = head is None or checkout.branch is not None or _is_held(host, site, head)
         return None if is_safe else "is on a commit that no ref holds; preserve it first"
-    kept = _kept(host, site)
-    with host.scratch(site.layout.objects) as scratch:
-        is_kept = _same(host, scratch, kept, _snapshot(view, scratch, state, head)) is not None
-    return None if is_kept else f"holds changes that are kept nowhere else ({state.summary}); preserve them first"
+    if kept_as(host, site, view, state) is not None:
+        return None
+    return f"holds changes that are kept nowhere else ({state.summary}); preserve them first"
+
+
+def kept_as(host: Host, site: Site, view: View, state: State) -> str | None:
+    """Return the kept commit that holds the worktree exactly as it is, files and index, or None."""
+    with host.scratch(site.layout.objects, host.lens(site.layout) / "objects") as scratch:
+        snapshot = _snapshot(view, scratch, state, _head(host, site, view.checkout))
+        return _same(host, scratch, _kept(host, site), snapshot)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Snapshot:
+    """A worktree as trees. *staged* is what its index held, where that is neither HEAD nor what the files are."""
+
     tree: str
-    parents: tuple[str, ...]
+    head: str | None
+    staged: str | None
 
 
 def _keep_worktree(host: Host, site: Site, kept: Mapping[str, str], attempt: int) -> str | None:
@@ -61,16 +70,24 @@ def _keep_worktree(host: Host, site: Site, kept: Mapping[str, str], attempt: int
         if head is None or checkout.branch is not None or _is_held(host, site, head):
             return None
         return _store(host, site, site.layout.common_dir, head, _free_ref(site, kept, attempt))
-    with host.scratch(site.layout.objects) as scratch:
+    with host.scratch(site.layout.objects, host.lens(site.layout) / "objects") as scratch:
         snapshot = _snapshot(view, scratch, state, head)
         same = _same(host, scratch, kept, snapshot)
         if same is not None:
             return same
-        parents = [part for parent in snapshot.parents for part in ("-p", parent)]
-        message = f"{site.task}: what was in the worktree"
-        place = Place(git_dir=scratch)
-        commit = host.git.run(place, "commit-tree", *parents, "-m", message, snapshot.tree).text
-        return _store(host, site, scratch, commit, _free_ref(site, kept, attempt))
+        return _store(host, site, scratch, _commit(host, site, scratch, snapshot), _free_ref(site, kept, attempt))
+
+
+def _commit(host: Host, site: Site, scratch: Path, snapshot: _Snapshot) -> str:
+    """Return a commit on HEAD with the files, and the index as a second parent where it says something else."""
+    git, place = host.git, Place(git_dir=scratch)
+    on_head = () if snapshot.head is None else ("-p", snapshot.head)
+    on_index: tuple[str, ...] = ()
+    if snapshot.staged is not None:
+        message = f"{site.task}: what was staged in the worktree"
+        on_index = ("-p", git.run(place, "commit-tree", *on_head, "-m", message, snapshot.staged).text)
+    message = f"{site.task}: what was in the worktree"
+    return git.run(place, "commit-tree", *on_head, *on_index, "-m", message, snapshot.tree).text
 
 
 def _keep_branch(host: Host, site: Site, kept: Mapping[str, str], attempt: int) -> str | None:
@@ -110,22 +127,23 @@ def _snapshot(view: View, scratch: Path, state: State, head: str | None) -> _Sna
     stdin = paths.encode("utf-8", "surrogateescape")
     git.run(place, "update-index", "--add", "--remove", "-z", "--stdin", stdin=stdin, config=config)
     tree = git.run(place, "write-tree").text
-    staged = state.tree
-    parents = [] if head is None else [head]
-    if staged is not None and staged not in {tree, None if head is None else refs.tree_of(git, scratch, head)}:
-        message = "what was staged in the worktree"
-        parents.append(git.run(place, "commit-tree", "-p", *(parents or [staged]), "-m", message, staged).text)
-    return _Snapshot(tree=tree, parents=tuple(parents))
+    committed = None if head is None else refs.tree_of(git, scratch, head)
+    staged = None if state.tree in {tree, committed} else state.tree
+    return _Snapshot(tree=tree, head=head, staged=staged)
 
 
 def _same(host: Host, scratch: Path, kept: Mapping[str, str], snapshot: _Snapshot) -> str | None:
     """Return the kept commit that holds *snapshot* already."""
-    wanted = [snapshot.tree, *snapshot.parents[:1]]
+    place = Place(git_dir=scratch)
     for commit in kept.values():
-        form = "--format=%T %P"
-        answer = host.git.run(Place(git_dir=scratch), "log", "-1", "--no-show-signature", form, commit)
-        words = answer.text.split()
-        if words[:2] == wanted and len(words) == 1 + len(snapshot.parents):
+        words = host.git.run(place, "log", "-1", "--no-show-signature", "--format=%T %P", commit).text.split()
+        tree, parents = words[0], words[1:]
+        if snapshot.head is not None:
+            on_head, parents = parents[:1] == [snapshot.head], parents[1:]
+        else:
+            on_head = True
+        staged = refs.tree_of(host.git, scratch, parents[0]) if parents else None
+        if tree == snapshot.tree and on_head and staged == snapshot.staged:
             return commit
     return None
 

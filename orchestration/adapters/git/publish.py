@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from orchestration.adapters.git import checkout as checkouts
 from orchestration.adapters.git import layout as layouts
-from orchestration.adapters.git import refs, worktree
+from orchestration.adapters.git import preserve, refs, worktree
 from orchestration.adapters.git.checkout import State, View
 from orchestration.adapters.git.escape import shown
 from orchestration.adapters.git.host import Host
@@ -25,27 +25,35 @@ class _Ground:
     tip: str | None = None
     view: View | None = None
     state: State | None = None
+    old: str | None = None
+    """What the worktree's files are: a tree, or a commit that holds what a person changed."""
 
 
 def publish(host: Host, site: Site, revision: Revision) -> Revision:
     """Return *revision* as published, or with ``published`` False and a flag that says why."""
     with host.lock(site.layout):
-        ours = our_tips(host, site, revision)
-        ground = _survey(host, site, ours)
+        ground = _survey(host, site, revision)
         if ground.obstacle is not None:
             flag = f"not published: {ground.obstacle}"
             return replace(revision, published=False, flags=(*revision.flags, flag))
         return replace(revision, flags=(*revision.flags, *_act(host, site, revision.commit, ground)))
 
 
-def our_tips(host: Host, site: Site, revision: Revision) -> frozenset[str]:
-    """Return the commits at which the branch is where we put it, or where it began."""
-    prefix = f"refs/taskq/{site.queue}/attempt/{site.task}/"
-    collected = refs.listing(host.git, site.layout.common_dir, prefix).values()
-    return frozenset({*collected, revision.base_commit, revision.commit})
+def _known(host: Host, site: Site, revision: Revision) -> frozenset[str]:
+    """Return the commits that branch and worktree may leave.
+
+    These are where we put them, where the branch began, and what was kept of a person's changes and is in *revision*.
+    """
+    git, repository = host.git, site.layout.common_dir
+    root = f"refs/taskq/{site.queue}"
+    collected = refs.listing(git, repository, f"{root}/attempt/{site.task}/").values()
+    kept = refs.listing(git, repository, f"{root}/keep/{site.task}/").values()
+    continued = (commit for commit in kept if refs.is_ancestor(git, repository, commit, revision.commit))
+    return frozenset({*collected, *continued, revision.base_commit, revision.commit})
 
 
-def _survey(host: Host, site: Site, ours: Collection[str]) -> _Ground:
+def _survey(host: Host, site: Site, revision: Revision) -> _Ground:
+    ours = _known(host, site, revision)
     tip = refs.resolve(host.git, site.layout.common_dir, site.branch_ref)
     branch = shown(site.branch)
     if tip is not None and tip not in ours:
@@ -75,24 +83,27 @@ def _survey_files(host: Host, site: Site, ours: Collection[str], ground: _Ground
         return ground
     try:
         state = ground.view.state()
+        trees = {refs.tree_of(host.git, site.layout.common_dir, commit) for commit in ours}
+        is_clean = not state.changed and not state.untracked and state.tree in trees
+        old = state.tree if is_clean else preserve.kept_as(host, site, ground.view, state)
     except GitError as error:
         return _Ground(obstacle=f"the worktree {folder} cannot be read: {error}")
-    trees = {refs.tree_of(host.git, site.layout.common_dir, commit) for commit in ours}
-    if state.changed or state.untracked or state.tree not in trees:
+    if not is_clean and old not in ours:
         return _Ground(obstacle=f"the worktree {folder} has changes of its own: {state.summary}")
-    return replace(ground, state=state)
+    return replace(ground, state=state, old=old)
 
 
 def _act(host: Host, site: Site, commit: str, ground: _Ground) -> tuple[str, ...]:
     git, repository = host.git, site.layout.common_dir
-    old = ground.state.tree if ground.state is not None else None
-    if ground.view is not None and old is not None:
-        ground.view.move(old, commit, only_try=True)
+    view, old = ground.view, ground.old
+    if view is not None and ground.state is not None and old is not None:
+        view.absorb(ground.state)
+        view.move(old, commit, only_try=True)
     if ground.tip != commit:
         expected = ground.tip or refs.ABSENT
         message = f"taskq: collect {site.task}"
         refs.move(git, repository, site.branch_ref, to=commit, expected=expected, message=message)
-    if ground.view is None or old is None:
+    if view is None or old is None:
         return worktree.make(host, site, commit)
-    ground.view.move(old, commit)
+    view.move(old, commit)
     return ()

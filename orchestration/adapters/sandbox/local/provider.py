@@ -27,6 +27,8 @@ from orchestration.core.ports import Health
 from orchestration.support.paths import cache_folder
 
 _SUPERVISOR: Final = Path(__file__).with_name("supervisor.py")
+_START: Final = timedelta(seconds=60)
+"""How long a supervisor may take to start on a machine that is very busy."""
 _INSTALL: Final = "install bubblewrap (Debian, Fedora, Arch: package bubblewrap) and allow user namespaces"
 
 
@@ -66,7 +68,7 @@ class LocalSandboxProvider:
             with theirs:
                 supervisor = self._start(spec, folders, theirs.fileno(), lease, complaints)
             stack.callback(self._end, supervisor, channel, spec.labels)
-            _await_greeting(channel, complaints, self._grace)
+            _await_greeting(channel, complaints)
             yield sandbox
 
     def reap(self, labels: Mapping[str, str]) -> int:
@@ -139,9 +141,9 @@ def _make_folders(folders: AttemptFolders) -> None:
         raise StorageError(f"cannot make the attempt's folders in {folders.root}: {error.strerror}") from error
 
 
-def _await_greeting(channel: Channel, complaints: IO[bytes], grace: timedelta) -> None:
+def _await_greeting(channel: Channel, complaints: IO[bytes]) -> None:
     try:
-        channel.receive(grace.total_seconds())
+        channel.receive(_START.total_seconds())
     except SandboxError as error:
         complaints.seek(0)
         said = complaints.read(1 << 16).decode(errors="backslashreplace").strip().splitlines()
