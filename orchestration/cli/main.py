@@ -15,7 +15,6 @@ import click
 
 from orchestration.cli.options import State
 from orchestration.core.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_USAGE, TaskqError
-from orchestration.support.text import visible_line
 
 SECTIONS: Final = MappingProxyType(
     {
@@ -102,7 +101,7 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, value: bool)
 @click.pass_context
 def cli(ctx: click.Context, queue: str | None) -> None:
     """Queue tasks for coding agents; each runs in a sandbox, is collected, and comes to you for review."""
-    ctx.obj = State(queue=queue)
+    ctx.obj = State(queue)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -136,6 +135,8 @@ def run(arguments: list[str]) -> int:
 
 
 def _fail(message: str, *, code: str, exit_code: int, arguments: Sequence[str]) -> int:
+    from orchestration.support.text import visible_line
+
     if "--json" in arguments:
         import json
 

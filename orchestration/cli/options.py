@@ -1,7 +1,6 @@
 """What several commands share: the state of an invocation, ids, ``--json``, ``--queue``."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -12,12 +11,12 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-@dataclass(slots=True)
 class State:
     """What was said before the command's name, and the application once somebody asked for it."""
 
-    queue: str | None
-    opened: "App | None" = None
+    def __init__(self, queue: str | None = None) -> None:
+        self.queue = queue
+        self.opened: App | None = None
 
 
 def app(ctx: click.Context) -> "App":
@@ -26,10 +25,16 @@ def app(ctx: click.Context) -> "App":
 
     state = ctx.find_object(State)
     if state is None:
-        state = State(queue=None)
+        state = State()
     if state.opened is None:
         state.opened = App.open(state.queue)
     return state.opened
+
+
+def said_queue(ctx: click.Context) -> str | None:
+    """Return what ``--queue`` said, if anything."""
+    state = ctx.find_object(State)
+    return None if state is None else state.queue
 
 
 def _set_queue(ctx: click.Context, _parameter: click.Parameter, value: str | None) -> None:

@@ -38,9 +38,8 @@ def draft_from(
     for key, given in keys.items():
         reader = readers.get(key)
         if reader is None:
-            raise TaskFileError(
-                f"{name}:{given.line}: unknown key {key!a:.60}; {_advice(key, [*readers, *(_PROMPTS if prompts else ())])}"
-            )
+            advice = _advice(key, [*readers, *(_PROMPTS if prompts else ())])
+            raise TaskFileError(f"{name}:{given.line}: unknown key {key!a:.60}; {advice}")
         if given.value not in ("", [], {}):
             said[key] = _read(name, key, given, reader)
     return TaskDraft(**said, text=text or None, source=f"{name}:{line}", stem=stem)

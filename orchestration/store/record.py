@@ -22,7 +22,9 @@ _HEAD: Final = re.compile(
     rb'\{"seq":(\d{1,18}),"kind":"task","id":"([A-Za-z0-9._-]{1,64})","rev":(\d{1,18}),'
     rb'"at":"[^"\\]*","by":"(?:[^"\\]|\\.)*"(?:,"v":(\d{1,9}))?[,}]'
 )
-_MORE: Final = re.compile(rb',"more":(\d{1,9}),"crc":"[0-9a-f]{8}"\}$')
+_MORE: Final = re.compile(rb',"more":(\d{1,9}),"crc":"[0-9a-f]{8}"\}')
+_TAIL_BYTES: Final = 40
+"""In these last bytes of a line stand its *more* and its checksum."""
 _QUEUE_ID: Final = re.compile(r"[a-z0-9]{4,32}")
 
 
@@ -60,7 +62,7 @@ def read_record(raw: bytes, *, line: int, offset: int) -> Record:
     version = head[4]
     if version is not None:
         _check_version(int(version), line)
-    more = _MORE.search(raw)
+    more = _MORE.search(raw, max(0, len(raw) - _TAIL_BYTES))
     return Record(
         line=line,
         offset=offset,

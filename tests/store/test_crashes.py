@@ -4,6 +4,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -38,35 +39,35 @@ def working(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
-def acknowledged(output: bytes) -> list[str]:
-    """Return the whole lines of *output*: a killed process may leave half of one."""
-    return output.decode().split("\n")[:-1]
-
-
 def kill_writers(rounds: int, queue: QueueFolder, command: Command, store: JournalTaskStore) -> int:
     """Kill a writer at a random moment, *rounds* times; return how many changes they had acknowledged."""
     chance = random.Random(20261121)
     total = 0
-    for number in range(rounds):
-        with working(command("add", queue.root, f"k{number}", 100_000)) as process:
-            assert process.stdout is not None
-            first = process.stdout.readline()
-            deadline = time.monotonic() + chance.uniform(0, 0.05)
+    with working(command("nursery", queue.root, "k", 0)) as nursery:
+        assert nursery.stdin is not None
+        assert nursery.stdout is not None
+        for _ in range(rounds):
+            nursery.stdin.write(b"one more\n")
+            nursery.stdin.flush()
+            writer = int(nursery.stdout.readline())
+            said = [nursery.stdout.readline()]
+            deadline = time.monotonic() + chance.uniform(0, 0.03)
             while time.monotonic() < deadline:
                 os.sched_yield()
-            process.kill()
-            said = acknowledged(first + process.stdout.read())
-        there = set(store.read().tasks)
-        assert said
-        assert set(said) <= there
-        total += len(said)
+            os.kill(writer, signal.SIGKILL)
+            while said[-1] != b"gone\n":
+                said.append(nursery.stdout.readline())
+            acknowledged = {line.decode().strip() for line in said[:-1]}
+            assert acknowledged
+            assert acknowledged <= store.read().tasks.keys()
+            total += len(acknowledged)
     return total
 
 
 def test_a_killed_writer_loses_nothing_that_it_acknowledged(
     queue: QueueFolder, worker_command: Command, store: JournalTaskStore, a_task: Callable[..., Task]
 ) -> None:
-    assert kill_writers(12, queue, worker_command, store) >= 12
+    assert kill_writers(30, queue, worker_command, store) >= 30
     store.add([a_task("after")], by="test")
     assert fsck.check(queue.root).is_sound
 
@@ -75,7 +76,7 @@ def test_a_killed_writer_loses_nothing_that_it_acknowledged(
 def test_many_killed_writers_lose_nothing_that_they_acknowledged(
     queue: QueueFolder, worker_command: Command, store: JournalTaskStore
 ) -> None:
-    assert kill_writers(200, queue, worker_command, store) >= 200
+    assert kill_writers(300, queue, worker_command, store) >= 300
 
 
 def traced(fault: str, command: list[str], *paths: Path) -> list[str]:
@@ -90,7 +91,7 @@ def run_traced(command: list[str]) -> tuple[list[str], str, int]:
     """Return what a worker acknowledged, what it said last on stderr, and its exit status."""
     done = subprocess.run(command, input=b"go\n", capture_output=True, timeout=60, check=False)
     complaint = done.stderr.decode().strip().splitlines()
-    return acknowledged(done.stdout)[1:], complaint[-1] if complaint else "", done.returncode
+    return done.stdout.decode().split("\n")[1:-1], complaint[-1] if complaint else "", done.returncode
 
 
 @pytest.mark.parametrize("when", [1, 3])

@@ -1,8 +1,10 @@
 """A process that works on a queue and says what it did, one line each: what a test starts, stops and kills.
 
-Usage: worker.py ROOT (add|claim|batch) QUEUE NAME COUNT [no-lock]
+Usage: worker.py ROOT (add|claim|batch|nursery) QUEUE NAME COUNT [no-lock]
+A nursery makes a child for every line on its stdin; the child adds tasks until somebody kills it.
 """
 
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,6 +70,16 @@ match what:
         for number in range(int(count)):
             added = store.add([task(f"{name}-{number}-{place}") for place in range(20)], by=name)
             say(f"{name}-{number} {len(added)}")
+    case "nursery":
+        for generation, _ in enumerate(sys.stdin):
+            child = os.fork()
+            if child:
+                os.waitpid(child, 0)
+                say("gone")
+                continue
+            say(str(os.getpid()))
+            for number in range(100_000):
+                say(store.add([task(f"{name}-{generation}-{number}")], by=name)[0].id)
     case "claim":
         while (found := store.claim(first_todo, claimed, by=name)) is not None:
             say(found.id)

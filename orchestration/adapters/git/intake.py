@@ -19,6 +19,8 @@ from orchestration.core.errors import GitError, RepositoryError
 from orchestration.core.ports import RepositoryFacts
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}", re.ASCII)
+_OPERATORS_CHOICE: Final = ("safe.bareRepository=all",)
+"""The operator named this folder, so a bare repository in it is no surprise."""
 _PATIENCE: Final = 30
 _BASE_LENGTH: Final = 250
 
@@ -86,7 +88,7 @@ def _commit(repo: Path, found: Layout, base: str) -> str:
     arguments = ("-C", str(repo), "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
     try:
         done = subprocess.run(  # noqa: S603 - git's absolute path, checked arguments, no shell
-            walled(arguments),
+            walled(arguments, _OPERATORS_CHOICE),
             env=operator_environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -4,18 +4,19 @@ from pathlib import Path
 
 import click
 
-from orchestration.cli.options import app
+from orchestration.cli.options import app, queue_option, said_queue
 from orchestration.cli.output import say
 
 
 @click.command()
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=Path("queue"))
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), required=False)
+@queue_option
 @click.pass_context
-def command(ctx: click.Context, /, folder: Path) -> None:
-    """Make a queue in FOLDER (default: queue/ here); taskq finds it from everywhere below.
+def command(ctx: click.Context, /, folder: Path | None) -> None:
+    """Make a queue in FOLDER (default: what --queue says, or queue/ here); taskq finds it from everywhere below.
 
     What is in an existing queue stays as it is.
     """
-    made = app(ctx).init(folder.absolute())
+    made = app(ctx).init((folder or Path(said_queue(ctx) or "queue")).absolute())
     say(f"Queue ready: {made}")
     say("Next: taskq add --id T-1 --repo . --sandbox local --agent-command 'CMD' --task 'What is wanted'")

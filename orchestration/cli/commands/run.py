@@ -8,7 +8,7 @@ import click
 
 from orchestration.assembly import RunOptions
 from orchestration.cli.options import app, id_option, json_option, queue_option
-from orchestration.cli.output import is_terminal, print_json, say
+from orchestration.cli.output import is_terminal, print_json_line, say
 from orchestration.core.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_INTERRUPTED
 from orchestration.core.events import Observer
 from orchestration.engine.pool import RunSummary
@@ -95,7 +95,7 @@ def _report(ctx: click.Context, summary: RunSummary, *, as_json: bool) -> None:
     counts = Counter(str(task.status) for task in summary.settled)
     if as_json:
         in_doubt = [{"id": identifier, "why": why} for identifier, why in summary.in_doubt]
-        print_json(
+        print_json_line(
             {"event": "run_ended", "settled": dict(counts), "in_doubt": in_doubt, "interrupted": summary.interrupted}
         )
         return

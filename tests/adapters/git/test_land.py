@@ -178,12 +178,12 @@ def test_line_endings_are_written_as_the_operators_repository_wants_them(world: 
 
 def test_the_operators_hooks_do_not_run_for_landing(world: World, tmp_path: Path, git: Git) -> None:
     canary = tmp_path / "canary"
+    task, revision = world.publish()
     for name in ("reference-transaction", "post-checkout", "post-merge"):
         hook = world.repo / ".git" / "hooks" / name
         hook.parent.mkdir(exist_ok=True)
         hook.write_text(f"#!/bin/sh\necho {name} >>{canary}\n")
         hook.chmod(0o755)
-    task, revision = world.publish()
     land(world, task, revision)
     assert not canary.exists()
 

@@ -213,11 +213,12 @@ def test_reap_spares_the_caller_and_its_ancestors(wait_until: Callable[..., None
 import subprocess, sys
 from orchestration.adapters.sandbox.local.provider import LocalSandboxProvider
 child = subprocess.Popen(["sleep", "71006"])
-print(LocalSandboxProvider().reap({"taskq.queue": "mine"}), child.wait())
+print(LocalSandboxProvider().reap({"taskq.queue": sys.argv[1]}), child.wait())
 """
-    marks = {"TASKQ_QUEUE_ID": "mine", "TASKQ_SANDBOX": "local"}
+    queue = f"queue-of-{os.getpid()}"
+    marks = {"TASKQ_QUEUE_ID": queue, "TASKQ_SANDBOX": "local"}
     done = subprocess.run(
-        ["/bin/sh", "-c", '"$@"; exit $?', "sh", sys.executable, "-c", script],
+        ["/bin/sh", "-c", '"$@"; exit $?', "sh", sys.executable, "-c", script, queue],
         env={**os.environ, **marks, "PYTHONPATH": str(Path.cwd())},
         capture_output=True,
         check=True,
