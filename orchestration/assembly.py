@@ -7,7 +7,7 @@ Guarantees: a part is imported when it is first used, so that `taskq add` stays 
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
@@ -27,15 +27,17 @@ from orchestration.support.clock import SystemClock
 if TYPE_CHECKING:
     from orchestration.adapters.git.host import Host
     from orchestration.core.events import Observer
-    from orchestration.core.ports import Agent, Exit, Health, Output, SandboxProvider, Snapshot
+    from orchestration.core.ports import Agent, Exit, Health, Output, SandboxProvider
+    from orchestration.core.reports import FsckReport
+    from orchestration.core.snapshot import Snapshot
     from orchestration.engine.brief import Brief
     from orchestration.engine.clean import Cleaner, CleanReport
     from orchestration.engine.operate import Landing, Operator
+    from orchestration.engine.options import RunOptions
     from orchestration.engine.pool import RunSummary
     from orchestration.engine.worker import Worker
     from orchestration.pipeline.parts import Parts
     from orchestration.store.artifacts import AttemptFiles
-    from orchestration.store.fsck import FsckReport
 
 PROVIDERS: Final[Mapping[str, str]] = MappingProxyType(
     {"local": "orchestration.adapters.sandbox.local.provider:LocalSandboxProvider"}
@@ -51,6 +53,15 @@ AGENTS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """Agents by name; a new one is one file, one line here, and the contract suite."""
 
+AGENT_CHECKS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "command": "orchestration.adapters.agent.asked:check_command",
+        "scripted": "orchestration.adapters.agent.scripted:check",
+        "oracle": "orchestration.adapters.agent.oracle:check",
+    }
+)
+"""What refuses, at intake, a task that its agent could not run."""
+
 
 def _load(table: Mapping[str, str], name: str, kind: str) -> Any:
     """Return the class that *name* stands for. Raises: UsageError naming the nearest."""
@@ -58,17 +69,6 @@ def _load(table: Mapping[str, str], name: str, kind: str) -> Any:
         raise UsageError(f"no {kind} {name!r}; {config.nearest(name, table)}", code=f"unknown_{kind}")
     module, _, attribute = table[name].partition(":")
     return getattr(import_module(module), attribute)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """How `App.run` runs. *identifier* is the only task to run; *poll* keeps on looking for work."""
-
-    identifier: str | None = None
-    max_parallel: int | None = None
-    poll: timedelta | None = None
-    cleanup_on_fail: bool = False
-    dirty_run: bool = False
 
 
 class App:
@@ -170,7 +170,7 @@ class App:
             )
         if task.sandbox not in PROVIDERS:
             _load(PROVIDERS, task.sandbox, "sandbox")
-        _load(AGENTS, task.agent, "agent").check(task)
+        _load(AGENT_CHECKS, task.agent, "agent")(task)
 
     # --- looking ----------------------------------------------------------------------------------------------------
 
@@ -215,7 +215,7 @@ class App:
 
     # --- running ----------------------------------------------------------------------------------------------------
 
-    def run(self, options: RunOptions, *, observe: "Observer") -> "RunSummary":
+    def run(self, options: "RunOptions", *, observe: "Observer") -> "RunSummary":
         """Recover what crashed runners left, then run what is ready. Ctrl-C winds down, twice stops now.
 
         Raises: UsageError when the one task asked for cannot be run.
@@ -237,6 +237,7 @@ class App:
 
     def recover(self) -> tuple[Task, ...]:
         """Settle the tasks whose runner is gone; their work is collected first."""
+        from orchestration.engine.options import RunOptions
         from orchestration.engine.recover import Recovery
         from orchestration.support.processes import is_alive
 
@@ -385,7 +386,7 @@ class App:
             clock=self._clock,
         )
 
-    def _worker(self, observe: "Observer", options: RunOptions) -> "Worker":
+    def _worker(self, observe: "Observer", options: "RunOptions") -> "Worker":
         from orchestration.engine.worker import Worker
         from orchestration.support.processes import identity
 

@@ -3,8 +3,8 @@
 Guarantees: a name that passes here is safe as a file name, a ref component and an argument.
 """
 
-import hashlib
 import re
+import zlib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NewType
@@ -88,13 +88,20 @@ def container_name(identifier: TaskId, created_at: datetime, attempt: int) -> st
 
 
 def repository_key(common_dir: Path) -> str:
-    """Return a short stable hash of where a repository is."""
+    """Return a short stable hash of where a repository is, for what must never be shared by two of them."""
+    import hashlib  # noqa: PLC0415 -- loads OpenSSL, which `taskq add` can do without
+
     return hashlib.sha256(str(common_dir).encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 
 def worktree_path(root: Path, *, repository: Path, common_dir: Path, identifier: TaskId) -> Path:
-    """Return where a task's worktree goes unless the task says otherwise."""
-    return root / f"{repository.name}-{repository_key(common_dir)[:8]}" / identifier
+    """Return where a task's worktree goes unless the task says otherwise.
+
+    The checksum in its name is for people's convenience: should two repositories ever share it, the second worktree
+    finds its place taken, and says so.
+    """
+    checksum = zlib.crc32(str(common_dir).encode("utf-8", "surrogateescape"))
+    return root / f"{repository.name}-{checksum:08x}" / identifier
 
 
 def base_ref(queue: str, identifier: TaskId, attempt: int) -> str:

@@ -10,36 +10,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal, Protocol
 
-from orchestration.core.models import AttemptFolders, AttemptResult, AttemptSpec, Landed, Revision, Task, Usage
+from orchestration.core.attempts import AttemptFolders, AttemptResult, AttemptSpec
+from orchestration.core.facts import Landed, Revision, Usage
+from orchestration.core.models import Task
+from orchestration.core.repository import RepositoryFacts
+from orchestration.core.snapshot import Snapshot
 
 # --- the queue ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Damage:
-    """A line of the journal that cannot be believed. *line* counts from 1, *offset* is in bytes."""
-
-    line: int
-    offset: int
-    why: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """The queue as one reader saw it. *tasks* is keyed by id, in the order in which they were added."""
-
-    queue: str | None
-    seq: int
-    tasks: Mapping[str, Task]
-    damage: tuple[Damage, ...] = ()
-
-    def find(self, identifier: str) -> Task | None:
-        """Return the task of this id, case ignored, or None."""
-        found = self.tasks.get(identifier)
-        if found is not None:
-            return found
-        wanted = identifier.lower()
-        return next((task for task in self.tasks.values() if task.id.lower() == wanted), None)
 
 
 class TaskStore(Protocol):
@@ -246,15 +223,6 @@ class Agent(Protocol):
 
 
 # --- git ------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RepositoryFacts:
-    """What intake learns of a repository. *root* is the checkout's top, or the folder of a bare repository."""
-
-    root: Path
-    common_dir: Path
-    base_commit: str
 
 
 class Workspace(Protocol):

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from orchestration.core.models import AttemptFolders, AttemptResult, Task
+from orchestration.core.attempts import AttemptFolders, AttemptResult
+from orchestration.core.models import Task
 
 STAGES: Final = ("setup", "plan", "build", "collect", "verify")
 

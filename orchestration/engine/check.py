@@ -6,8 +6,9 @@ Not responsible for: what the command's output means; the exit is what was obser
 from dataclasses import replace
 from datetime import timedelta
 
+from orchestration.core.attempts import AttemptFolders
 from orchestration.core.errors import UsageError
-from orchestration.core.models import AttemptFolders, Task
+from orchestration.core.models import Task
 from orchestration.core.ports import Command, Exit, Output
 from orchestration.engine.lease import hold
 from orchestration.pipeline.parts import Parts

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from orchestration.core.models import Task
-from orchestration.core.ports import Snapshot
+from orchestration.core.snapshot import Snapshot
 from orchestration.core.status import Status
 
 

@@ -4,16 +4,16 @@ Guarantees: all of the drafts become tasks, or none; nothing is written here.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from orchestration.core.drafts import TaskDraft
 from orchestration.core.errors import TaskqError, UsageError
 from orchestration.core.models import Limits, Task
 from orchestration.core.naming import TaskId, branch_for, check_branch, id_from_stem, task_id, worktree_path
-from orchestration.core.ports import RepositoryFacts
+from orchestration.core.repository import RepositoryFacts
 from orchestration.core.settings import Settings
 from orchestration.core.status import Status
 
@@ -21,25 +21,30 @@ TITLE_LENGTH: Final = 72
 LABEL_LENGTH: Final = 64
 
 
-class Inspect(Protocol):
-    """Looks at a repository; see ``core.ports.Repository.inspect``."""
-
-    def __call__(self, repo: Path, base: str, branch: str | None) -> RepositoryFacts:
-        """Return what intake needs to know, or raise RepositoryError."""
-        ...
+Inspect = Callable[[Path, str, str | None], RepositoryFacts]
+"""Looks at a repository; see ``core.ports.Repository.inspect``."""
 
 
-@dataclass(slots=True, kw_only=True)
 class Intake:
     """Settles drafts into tasks. *check* refuses a task whose agent or sandbox cannot be."""
 
-    settings: Settings
-    worktree_root: Path
-    cwd: Path
-    inspect: Inspect
-    current_branch: Callable[[Path], str]
-    check: Callable[[Task], None]
-    _seen: dict[tuple[str, str | None, str], tuple[str, RepositoryFacts]] = field(default_factory=dict)
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        worktree_root: Path,
+        cwd: Path,
+        inspect: Inspect,
+        current_branch: Callable[[Path], str],
+        check: Callable[[Task], None],
+    ) -> None:
+        self._settings = settings
+        self._worktree_root = worktree_root
+        self._cwd = cwd
+        self._inspect = inspect
+        self._current_branch = current_branch
+        self._check = check
+        self._seen: dict[tuple[str, str | None, str], tuple[str, RepositoryFacts]] = {}
 
     def settle(self, drafts: Sequence[TaskDraft], *, now: datetime) -> tuple[Task, ...]:
         """Return the tasks that *drafts* stand for, in their order. Raises: UsageError."""
@@ -72,46 +77,46 @@ class Intake:
             status=Status.TODO,
             title=(draft.title or text.strip().splitlines()[0])[:TITLE_LENGTH],
             text=text,
-            priority=self.settings.priority if draft.priority is None else draft.priority,
+            priority=self._settings.priority if draft.priority is None else draft.priority,
             labels=_labels(draft.labels or ()),
             after=tuple(task_id(identifier) for identifier in draft.after or ()),
             not_before=draft.not_before,
             agent=draft.agent or self._default_agent(draft),
-            agent_command=draft.agent_command or self.settings.agent_command,
-            model=draft.model or self.settings.model,
-            sandbox=draft.sandbox or self.settings.sandbox,
-            limits=_limits(draft, self.settings.limits),
-            allow_empty=self.settings.allow_empty if draft.allow_empty is None else draft.allow_empty,
+            agent_command=draft.agent_command or self._settings.agent_command,
+            model=draft.model or self._settings.model,
+            sandbox=draft.sandbox or self._settings.sandbox,
+            limits=_limits(draft, self._settings.limits),
+            allow_empty=self._settings.allow_empty if draft.allow_empty is None else draft.allow_empty,
             created_at=now,
             updated_at=now,
         )
-        self.check(task)
+        self._check(task)
         return task
 
     def _default_agent(self, draft: TaskDraft) -> str | None:
         """Return the agent when none is named: a command that is given is meant to be run."""
         if draft.agent_command is not None:
             return "command"
-        return self.settings.agent or ("command" if self.settings.agent_command is not None else None)
+        return self._settings.agent or ("command" if self._settings.agent_command is not None else None)
 
     def _repository(self, draft: TaskDraft, branch: str) -> tuple[str, RepositoryFacts]:
         """Return the base's name and what the repository says, asked once for equal drafts."""
         if not draft.repo:
             raise UsageError("no repository: say which with --repo, or repo: in the task file", code="no_repository")
-        wanted = draft.base or self.settings.base
+        wanted = draft.base or self._settings.base
         key = (draft.repo, wanted, branch if draft.branch else "")
         if key not in self._seen:
-            folder = self.cwd / Path(draft.repo).expanduser()
-            base = wanted or self.current_branch(folder)
-            self._seen[key] = (base, self.inspect(folder, base, branch))
+            folder = self._cwd / Path(draft.repo).expanduser()
+            base = wanted or self._current_branch(folder)
+            self._seen[key] = (base, self._inspect(folder, base, branch))
         return self._seen[key]
 
     def _worktree(self, draft: TaskDraft, facts: RepositoryFacts, identifier: TaskId) -> Path:
         if draft.worktree_path is None:
             return worktree_path(
-                self.worktree_root, repository=facts.root, common_dir=facts.common_dir, identifier=identifier
+                self._worktree_root, repository=facts.root, common_dir=facts.common_dir, identifier=identifier
             )
-        path = self.cwd / Path(draft.worktree_path).expanduser()
+        path = self._cwd / Path(draft.worktree_path).expanduser()
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise UsageError(f"the worktree path {path} is taken; name one that does not exist", code="worktree_taken")
         if path.is_relative_to(facts.common_dir):

@@ -10,7 +10,8 @@ from difflib import get_close_matches
 from typing import Final, Literal
 
 from orchestration.core.errors import BusyError, TaskNotFoundError, UsageError
-from orchestration.core.models import Landed, Task
+from orchestration.core.facts import Landed
+from orchestration.core.models import Task
 from orchestration.core.ports import AttemptRecords, Clock, Repository, TaskStore
 from orchestration.core.status import Status
 from orchestration.engine.lease import is_held

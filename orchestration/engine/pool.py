@@ -16,7 +16,7 @@ from orchestration.core.errors import TaskqError
 from orchestration.core.events import TaskClaimed
 from orchestration.core.models import Task
 from orchestration.core.naming import TaskId
-from orchestration.core.ports import Snapshot
+from orchestration.core.snapshot import Snapshot
 from orchestration.core.status import Status
 from orchestration.engine.choose import next_task
 from orchestration.engine.worker import Worker, is_claim_of

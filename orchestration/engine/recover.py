@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 import structlog
 
+from orchestration.core.attempts import AttemptSpec
 from orchestration.core.errors import BusyError, TaskqError
-from orchestration.core.models import AttemptSpec, Runner, Task
+from orchestration.core.facts import Runner
+from orchestration.core.models import Task
 from orchestration.engine.lease import is_held
 from orchestration.engine.worker import Worker
 from orchestration.pipeline.stage import StopSwitch

@@ -10,11 +10,14 @@ from datetime import timedelta
 
 import structlog
 
+from orchestration.core.attempts import AttemptResult, AttemptSpec
 from orchestration.core.errors import BusyError
 from orchestration.core.events import TaskSettled
-from orchestration.core.models import SCHEMA_VERSION, AttemptResult, AttemptSpec, Run, Runner, Task
+from orchestration.core.facts import Run, Runner
+from orchestration.core.models import SCHEMA_VERSION, Task
 from orchestration.core.naming import branch_for
-from orchestration.core.ports import Snapshot, TaskStore
+from orchestration.core.ports import TaskStore
+from orchestration.core.snapshot import Snapshot
 from orchestration.core.status import Status
 from orchestration.engine.lease import hold
 from orchestration.pipeline.failure import from_error

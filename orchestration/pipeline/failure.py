@@ -1,7 +1,7 @@
 """Errors and exits as facts of the task."""
 
 from orchestration.core.errors import TaskqError
-from orchestration.core.models import Failure
+from orchestration.core.facts import Failure
 from orchestration.core.ports import AgentResult
 from orchestration.pipeline.log import StageLog
 

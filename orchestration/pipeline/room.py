@@ -2,8 +2,8 @@
 
 from contextlib import ExitStack
 
+from orchestration.core.attempts import AttemptFolders, AttemptSpec
 from orchestration.core.errors import SandboxError
-from orchestration.core.models import AttemptFolders, AttemptSpec
 from orchestration.core.ports import Sandbox, SandboxProvider
 from orchestration.pipeline.stage import StopSwitch
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
-from orchestration.core.models import AttemptFolders, AttemptSpec, Failure, Revision, Task, Usage
+from orchestration.core.attempts import AttemptFolders, AttemptSpec
+from orchestration.core.facts import Failure, Revision, Usage
+from orchestration.core.models import Task
 from orchestration.core.ports import Sandbox
 from orchestration.core.status import Status
 

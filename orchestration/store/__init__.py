@@ -3,7 +3,9 @@
 ``layout``      what lies where in a queue, and making a new one
 ``values``      single values to plain JSON and back
 ``line``        one line of the journal: strict JSON with a checksum
-``codec``       tasks and attempt specs to plain values and back
+``codec``       tasks to plain values and back
+``fact_codec``  what is known of a task since it ran, likewise (loaded on use)
+``attempt_codec``  the description of an attempt, likewise (loaded on use)
 ``blobs``       long texts beside the journal, by hash
 ``record``      what one line of the journal says, read as little as needed
 ``index``       the journal folded into tasks, in memory
@@ -15,5 +17,8 @@
 ``fsck``        finding damage and setting it aside
 ``artifacts``   what is kept of an attempt beside the journal
 ``task_files``  task files as people write them (loaded on use)
+``draft_keys``  the keys of task files and what each becomes (loaded on use)
 ``front_matter``  the YAML of task files, kept as text (loaded on use)
+
+Small values of this layer are named tuples: a dataclass takes ten times as long to define, and every `taskq add` waits.
 """

@@ -11,10 +11,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from orchestration.core.attempts import AttemptFolders, AttemptResult, AttemptSpec
 from orchestration.core.errors import CorruptStateError
-from orchestration.core.models import AttemptFolders, AttemptResult, AttemptSpec, Failure, Task, Usage
+from orchestration.core.facts import Failure, Usage
+from orchestration.core.models import Task
 from orchestration.core.naming import task_id
-from orchestration.store.codec import (
+from orchestration.store.attempt_codec import (
     failure_from_json,
     failure_to_json,
     revision_from_json,

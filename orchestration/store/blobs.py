@@ -4,7 +4,6 @@ Guarantees: a value is durable before its name is given out; what is read is wha
 names the blob.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -78,7 +77,7 @@ class Blobs:
         if len(content) > BLOB_BYTES:
             msg = f"a text of {len(content)} bytes is more than the {BLOB_BYTES} that a task may have; shorten it"
             raise UsageError(msg, code="too_large")
-        name = hashlib.sha256(content).hexdigest()
+        name = _digest(content)
         make_private_folder(self._folder, disk=self._disk)
         if self._holds(name, content):
             sync_folder(self._folder, disk=self._disk)
@@ -101,7 +100,7 @@ class Blobs:
         except StorageError as error:
             msg = f"blob {name} of task {fields.get('id')} cannot be read: {error}"
             raise CorruptStateError(msg, code="missing_blob") from error
-        if hashlib.sha256(content).hexdigest() != name:
+        if _digest(content) != name:
             msg = f"blob {name} of task {fields.get('id')} was altered; put {path} back from a copy"
             raise CorruptStateError(msg, code="altered_blob")
         return content
@@ -131,3 +130,9 @@ def referred_blob(value: object) -> str | None:
         return None
     blob = value["blob"]
     return blob if isinstance(blob, str) and _HASH.fullmatch(blob) else None
+
+
+def _digest(content: bytes) -> str:
+    import hashlib  # noqa: PLC0415 -- loads OpenSSL, which a queue without long texts can do without
+
+    return hashlib.sha256(content).hexdigest()

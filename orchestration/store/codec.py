@@ -1,4 +1,4 @@
-"""Tasks and attempt specs to plain JSON values and back, strictly typed.
+"""Tasks to plain JSON values and back, strictly typed.
 
 Guarantees: decoding gives back what was encoded; times are UTC with microseconds and a Z, durations are seconds.
 Members that this version does not know are left alone; a missing or null member is the field's default.
@@ -9,32 +9,16 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
 from orchestration.core.errors import CorruptStateError, NewerVersionError
-from orchestration.core.models import (
-    SCHEMA_VERSION,
-    AttemptSpec,
-    Failure,
-    FileChange,
-    Landed,
-    Limits,
-    Revision,
-    Run,
-    Runner,
-    Task,
-    Usage,
-)
+from orchestration.core.models import SCHEMA_VERSION, Limits, Task
 from orchestration.store.values import (
     DURATION,
     FLAG,
     ID,
     INTEGER,
-    INTEGER_OR_NULL,
     MOMENT,
     MOMENT_OR_NULL,
-    NUMBER_OR_NULL,
     OBJECT_OR_NULL,
-    OBSERVED,
     OBSERVED_OR_NULL,
-    OBSERVED_TEXTS,
     STATUS,
     TEXT,
     TEXT_OR_NULL,
@@ -43,7 +27,6 @@ from orchestration.store.values import (
     decode_object,
     encode_object,
     nested,
-    sequence,
 )
 
 T = TypeVar("T")
@@ -59,41 +42,7 @@ def decode_task(record: Mapping[str, Any]) -> Task:
 
     Raises: CorruptStateError naming task and field; NewerVersionError.
     """
-    return _checked(Task, TASK, record, f"task {record.get('id')!a}")
-
-
-def spec_to_json(spec: AttemptSpec) -> dict[str, Any]:
-    """Return *spec* as plain JSON values."""
-    return encode_object(spec, SPEC)
-
-
-def spec_from_json(record: Mapping[str, Any]) -> AttemptSpec:
-    """Return the spec that *record* holds.
-
-    Raises: CorruptStateError; NewerVersionError.
-    """
-    check_version(record.get("version"), "this attempt")
-    return _checked(AttemptSpec, SPEC, record, f"the attempt spec of task {record.get('task')!a}")
-
-
-def revision_to_json(revision: Revision) -> dict[str, Any]:
-    """Return *revision* as plain JSON values."""
-    return encode_object(revision, REVISION)
-
-
-def revision_from_json(record: Mapping[str, Any]) -> Revision:
-    """Return the revision that *record* holds. Raises: CorruptStateError."""
-    return _checked(Revision, REVISION, record, "the revision")
-
-
-def failure_to_json(failure: Failure) -> dict[str, Any]:
-    """Return *failure* as plain JSON values."""
-    return encode_object(failure, FAILURE)
-
-
-def failure_from_json(record: Mapping[str, Any]) -> Failure:
-    """Return the failure that *record* holds. Raises: CorruptStateError."""
-    return _checked(Failure, FAILURE, record, "the failure")
+    return checked(Task, TASK, record, f"task {record.get('id')!a}")
 
 
 def check_version(version: object, subject: str) -> None:
@@ -103,12 +52,24 @@ def check_version(version: object, subject: str) -> None:
         raise NewerVersionError(msg)
 
 
-def _checked(kind: type[T], table: Mapping[str, Codec], record: Mapping[str, Any], subject: str) -> T:
+def checked(kind: type[T], table: Mapping[str, Codec], record: Mapping[str, Any], subject: str) -> T:
+    """Return the *kind* that *record* holds. Raises: CorruptStateError naming *subject*; NewerVersionError."""
     check_version(record.get("v"), subject)
     try:
         return decode_object(kind, table, record)
     except ValueError as error:
         raise CorruptStateError(f"{subject} cannot be read: {error}; see: taskq fsck") from error
+
+
+def _fact(name: str) -> Codec:
+    """Return the codec of what is known of a task since it ran, loaded when there is such a thing: `add` has none."""
+
+    def codec() -> Codec:
+        from orchestration.store.fact_codec import FACTS  # noqa: PLC0415 -- seven classes that `taskq add` never needs
+
+        return FACTS[name]
+
+    return Codec(lambda value: codec().encode(value), lambda value: codec().decode(value), optional=True)
 
 
 LIMITS: Final[Mapping[str, Codec]] = {
@@ -120,54 +81,6 @@ LIMITS: Final[Mapping[str, Codec]] = {
     "bundle": INTEGER,
     "file": INTEGER,
     "files": INTEGER,
-}
-RUNNER: Final[Mapping[str, Codec]] = {"host": TEXT, "pid": INTEGER, "started": TEXT, "boot": TEXT}
-RUN: Final[Mapping[str, Codec]] = {
-    "attempt": INTEGER,
-    "token": INTEGER,
-    "sandbox": TEXT,
-    "folder": TEXT,
-    "runner": nested(Runner, RUNNER, optional=False),
-    "started_at": MOMENT,
-    "session": TEXT_OR_NULL,
-}
-FILE_CHANGE: Final[Mapping[str, Codec]] = {
-    "path": OBSERVED,
-    "status": TEXT,
-    "added": INTEGER_OR_NULL,
-    "removed": INTEGER_OR_NULL,
-}
-_FILE_CHANGES: Final = Codec(
-    lambda changes: [encode_object(change, FILE_CHANGE) for change in changes],
-    lambda items: tuple(decode_object(FileChange, FILE_CHANGE, item) for item in sequence(items)),
-)
-REVISION: Final[Mapping[str, Codec]] = {
-    "commit": TEXT,
-    "base_commit": TEXT,
-    "ref": TEXT,
-    "attempt": INTEGER,
-    "collect": INTEGER,
-    "collected_at": MOMENT,
-    "source": TEXT,
-    "files": _FILE_CHANGES,
-    "flags": OBSERVED_TEXTS,
-    "published": FLAG,
-}
-USAGE: Final[Mapping[str, Codec]] = {
-    "input_tokens": INTEGER_OR_NULL,
-    "output_tokens": INTEGER_OR_NULL,
-    "cost_usd": NUMBER_OR_NULL,
-}
-LANDED: Final[Mapping[str, Codec]] = {"commit": TEXT, "how": TEXT, "base": TEXT, "at": MOMENT}
-FAILURE: Final[Mapping[str, Codec]] = {
-    "stage": TEXT,
-    "code": TEXT,
-    "message": OBSERVED,
-    "command": OBSERVED_OR_NULL,
-    "exit_code": INTEGER_OR_NULL,
-    "stdout_tail": OBSERVED,
-    "stderr_tail": OBSERVED,
-    "report": TEXT_OR_NULL,
 }
 TASK: Final[Mapping[str, Codec]] = {
     "v": INTEGER,
@@ -196,35 +109,12 @@ TASK: Final[Mapping[str, Codec]] = {
     "allow_empty": FLAG,
     "attempt": INTEGER,
     "charged": INTEGER,
-    "run": nested(Run, RUN),
-    "revision": nested(Revision, REVISION),
+    "run": _fact("run"),
+    "revision": _fact("revision"),
     "verification": OBJECT_OR_NULL,
-    "usage": nested(Usage, USAGE),
-    "landed": nested(Landed, LANDED),
-    "error": nested(Failure, FAILURE),
+    "usage": _fact("usage"),
+    "landed": _fact("landed"),
+    "error": _fact("error"),
     "created_at": MOMENT,
     "updated_at": MOMENT,
-}
-SPEC: Final[Mapping[str, Codec]] = {
-    "version": INTEGER,
-    "queue": TEXT,
-    "task": ID,
-    "attempt": INTEGER,
-    "token": INTEGER,
-    "text": TEXT,
-    "repo": TEXT,
-    "base": TEXT,
-    "base_commit": TEXT,
-    "branch": TEXT,
-    "worktree_path": TEXT_OR_NULL,
-    "agent": TEXT,
-    "agent_command": TEXT_OR_NULL,
-    "model": TEXT_OR_NULL,
-    "sandbox": TEXT,
-    "limits": nested(Limits, LIMITS, optional=False),
-    "allow_empty": FLAG,
-    "created_at": MOMENT,
-    "start_commit": TEXT,
-    "previous_tip": TEXT_OR_NULL,
-    "collect": INTEGER,
 }

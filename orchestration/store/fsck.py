@@ -8,10 +8,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestration.core.errors import CorruptStateError
 from orchestration.core.naming import id_key
-from orchestration.core.ports import Clock, Damage
+from orchestration.core.reports import FsckReport
+from orchestration.core.snapshot import Damage
 from orchestration.store.blobs import Blobs, referred_blob
 from orchestration.store.codec import decode_task
 from orchestration.store.history import keep_bytes, keep_file, stamp
@@ -23,29 +25,8 @@ from orchestration.store.record import Record, read_record
 from orchestration.store.values import encode_moment
 from orchestration.support.files import REAL_DISK, Disk, read_from, storage_errors, write_durably
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FsckReport:
-    """What a check found. *torn* is the size of a tail that a crash cut short; the next change sets it aside itself.
-
-    *blobs* says of each missing or altered blob what it is; repair cannot bring one back.
-    *kept* names the files in ``history/`` that a repair has just written.
-    """
-
-    queue: str | None
-    seq: int
-    lines: int
-    tasks: int
-    damage: tuple[Damage, ...]
-    torn: int
-    poison: str | None
-    blobs: tuple[str, ...]
-    kept: tuple[Path, ...] = ()
-
-    @property
-    def is_sound(self) -> bool:
-        """Whether there is nothing to repair and nothing is missing."""
-        return not (self.damage or self.torn or self.poison or self.blobs)
+if TYPE_CHECKING:
+    from orchestration.core.ports import Clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +48,7 @@ def check(folder: Path) -> FsckReport:
     return _report(queue, _scan(_content(queue.journal)), JournalLock(queue.lock).peek())
 
 
-def repair(folder: Path, clock: Clock, *, disk: Disk = REAL_DISK) -> FsckReport:
+def repair(folder: Path, clock: "Clock", *, disk: Disk = REAL_DISK) -> FsckReport:
     """Set damage aside in ``history/``, take back the poison mark, and say how the queue is now.
 
     Raises: StorageError, with the journal as it was; NewerVersionError.
@@ -132,7 +113,7 @@ def _scan(content: bytes) -> _Scan:
 def _fold(index: Index, record: Record) -> None:
     """Take one line, or leave the index as it was."""
     entry = index.find(record.id) if record.kind == "task" else None
-    before = None if entry is None else replace(entry, pending=list(entry.pending))
+    before = None if entry is None else entry.copy()
     index.fold(record)
     after = index.find(record.id) if record.kind == "task" else None
     if after is None:

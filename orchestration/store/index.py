@@ -1,35 +1,46 @@
 """The journal folded into tasks, in memory: a cache that is rebuilt when in doubt.
 
+Responsible for: which task each line changes, and what of the journal's end is no whole append.
 Guarantees: an append of several lines is seen whole or not at all; damage never hides other lines; members that
 this version does not know survive.
 Not responsible for: reading files (``store.journal``), task values (``store.codec``).
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from orchestration.core.models import Task
 from orchestration.core.naming import id_key
-from orchestration.core.ports import Damage
+from orchestration.core.snapshot import Damage
 from orchestration.store.line import BadRecordError
 from orchestration.store.record import Record, read_record
+
+if TYPE_CHECKING:
+    from orchestration.core.models import Task
 
 GUARD_BYTES: Final = 64
 
 
-@dataclass(slots=True)
 class Entry:
     """One task as its lines say; *task* is its decoded form once somebody asked, *fault* why there is none."""
 
-    id: str
-    rev: int
-    line: int
-    offset: int
-    pending: list[Record] = field(default_factory=list)
-    known: dict[str, Any] = field(default_factory=dict)
-    task: Task | None = None
-    fault: str | None = None
+    __slots__ = ("fault", "id", "known", "line", "offset", "pending", "rev", "task")
+
+    def __init__(self, identifier: str, *, rev: int, line: int, offset: int) -> None:
+        self.id = identifier
+        self.rev = rev
+        self.line = line
+        self.offset = offset
+        self.pending: list[Record] = []
+        self.known: dict[str, Any] = {}
+        self.task: Task | None = None
+        self.fault: str | None = None
+
+    def copy(self) -> "Entry":
+        """Return an entry that later changes of this one do not touch."""
+        copied = Entry(self.id, rev=self.rev, line=self.line, offset=self.offset)
+        copied.pending = list(self.pending)
+        copied.known = self.known
+        return copied
 
     def fields(self) -> dict[str, Any]:
         """Return all fields of the task, the newest value of each. Raises: BadRecordError."""
@@ -46,33 +57,31 @@ class Entry:
         self.task = self.fault = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tail:
+class Tail(NamedTuple):
     """Bytes after the last whole append. *damage* is None when they may be a write under way or cut short."""
 
     offset: int
     content: bytes
-    damage: Damage | None = None
+    damage: Damage | None
 
 
-@dataclass(frozen=True, slots=True)
-class _BadLine:
+class _BadLine(NamedTuple):
     damage: Damage
     next_offset: int
 
 
-@dataclass(slots=True)
 class Index:
     """All that the first *offset* bytes of one journal file say."""
 
-    offset: int = 0
-    lines: int = 0
-    seq: int = 0
-    queue: str | None = None
-    guard: bytes = b""
-    entries: dict[str, Entry] = field(default_factory=dict)
-    removed: dict[str, Entry] = field(default_factory=dict)
-    damage: list[Damage] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.offset = 0
+        self.lines = 0
+        self.seq = 0
+        self.queue: str | None = None
+        self.guard = b""
+        self.entries: dict[str, Entry] = {}
+        self.removed: dict[str, Entry] = {}
+        self.damage: list[Damage] = []
 
     def find(self, identifier: str) -> Entry | None:
         """Return the task of this id, case ignored."""
@@ -142,7 +151,7 @@ class Index:
             if record.removed or not record.full:
                 raise BadRecordError(f"a change of task {record.id}, which was not added before")
             gone = self.removed.pop(key, None)
-            entry = Entry(record.id, gone.rev if gone else 0, record.line, record.offset)
+            entry = Entry(record.id, rev=gone.rev if gone else 0, line=record.line, offset=record.offset)
             self.entries[key] = entry
         if record.removed:
             self.removed[key] = self.entries.pop(key)

@@ -8,13 +8,12 @@ Not responsible for: what the changes mean (``store.tasks``).
 import errno
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from threading import RLock
-from typing import Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from orchestration.core.errors import CorruptStateError, StorageError, TaskqError
 from orchestration.core.models import SCHEMA_VERSION
-from orchestration.core.ports import Clock, Damage
+from orchestration.core.snapshot import Damage
 from orchestration.store.history import keep_bytes, stamp
 from orchestration.store.index import Index, Tail
 from orchestration.store.layout import QueueFolder
@@ -31,6 +30,9 @@ from orchestration.support.files import (
     sync_folder,
 )
 
+if TYPE_CHECKING:
+    from orchestration.core.ports import Clock
+
 REPAIR_HINT: Final = "run: taskq fsck --repair"
 _QUEUE_ID_LENGTH: Final = 12
 _QUEUE_ID_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz234567"
@@ -38,8 +40,7 @@ _QUEUE_ID_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz234567"
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(NamedTuple):
     """One line to be: *rev* is the task's new one, *fields* are those that changed."""
 
     id: str
@@ -47,16 +48,14 @@ class Change:
     fields: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proposal(Generic[T]):
+class Proposal(NamedTuple, Generic[T]):
     """What a writer wants appended, all or nothing, and what it answers when that is durable."""
 
     changes: Sequence[Change]
     answer: T
 
 
-@dataclass(frozen=True, slots=True)
-class _Unsynced:
+class _Unsynced(NamedTuple):
     """An append that is in the file but not yet durable: up to which byte, and what it says for an error."""
 
     descriptor: int
@@ -69,7 +68,7 @@ class _Unsynced:
 class Journal:
     """One queue's journal; safe to share between threads."""
 
-    def __init__(self, queue: QueueFolder, clock: Clock, *, disk: Disk = REAL_DISK) -> None:
+    def __init__(self, queue: QueueFolder, clock: "Clock", *, disk: Disk = REAL_DISK) -> None:
         self._queue = queue
         self._clock = clock
         self._disk = disk

@@ -3,9 +3,8 @@
 Guarantees: making a queue overwrites nothing, and what it makes is for its owner alone.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from orchestration.support.files import create_durably, make_private_folder
 
@@ -45,8 +44,7 @@ blobs/** binary
 """
 
 
-@dataclass(frozen=True, slots=True)
-class QueueFolder:
+class QueueFolder(NamedTuple):
     """The paths of one queue."""
 
     root: Path

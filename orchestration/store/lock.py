@@ -7,9 +7,8 @@ does not count. The mark is written over bytes that are there already, so a full
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from orchestration.core.errors import StorageError
 from orchestration.support.files import (
@@ -28,8 +27,7 @@ _POISONED: Final = b"poisoned: "
 _TRIES: Final = 100
 
 
-@dataclass(frozen=True, slots=True)
-class HeldLock:
+class HeldLock(NamedTuple):
     """The lock while it is ours."""
 
     descriptor: int

@@ -6,8 +6,7 @@ opening a long journal costs little. Any other line is parsed in full.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from orchestration.core.errors import NewerVersionError, UsageError
 from orchestration.core.models import SCHEMA_VERSION
@@ -28,8 +27,7 @@ _TAIL_BYTES: Final = 40
 _QUEUE_ID: Final = re.compile(r"[a-z0-9]{4,32}")
 
 
-@dataclass(slots=True)
-class Record:
+class Record(NamedTuple):
     """One good line. *more* counts the lines that follow in the same append; *full* means: has all fields."""
 
     line: int

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from orchestration.core.errors import CorruptStateError, TaskNotFoundError
 from orchestration.core.models import SCHEMA_VERSION, Task
 from orchestration.core.naming import TaskId, id_key
-from orchestration.core.ports import Clock, Damage, Snapshot
+from orchestration.core.snapshot import Damage, Snapshot
 from orchestration.store.blobs import Blobs, referred_blob
 from orchestration.store.codec import decode_task, encode_task
 from orchestration.store.index import Entry, Index
@@ -24,6 +24,9 @@ from orchestration.store.rules import check_dependencies, check_new, check_trans
 from orchestration.store.values import decode_moment
 from orchestration.support.files import REAL_DISK, Disk
 
+if TYPE_CHECKING:
+    from orchestration.core.ports import Clock
+
 _ENVELOPE_FIELDS: Final = ("id", "rev")
 _BOOKKEEPING: Final = ("v", "id", "rev", "updated_at")
 
@@ -31,7 +34,7 @@ _BOOKKEEPING: Final = ("v", "id", "rev", "updated_at")
 class JournalTaskStore:
     """``core.ports.TaskStore`` for the queue in *folder*."""
 
-    def __init__(self, folder: Path, clock: Clock, *, disk: Disk = REAL_DISK) -> None:
+    def __init__(self, folder: Path, clock: "Clock", *, disk: Disk = REAL_DISK) -> None:
         queue = QueueFolder(folder)
         self._blobs = Blobs(queue.blobs, disk=disk)
         self._journal = Journal(queue, clock, disk=disk)

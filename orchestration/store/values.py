@@ -5,9 +5,9 @@ is made storable (a lone surrogate becomes its escape), everything else is kept 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, fields
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from orchestration.core.errors import TaskqError
 from orchestration.core.naming import task_id
@@ -20,8 +20,7 @@ class MismatchError(ValueError):
     """A value is not of the type that its field has."""
 
 
-@dataclass(frozen=True, slots=True)
-class Codec:
+class Codec(NamedTuple):
     """How one field is written and read; *optional* when null is a value of it."""
 
     encode: Callable[[Any], Any]

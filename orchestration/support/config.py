@@ -4,15 +4,14 @@ Guarantees: an unknown key, a wrong type or an unreadable file is a ConfigError 
 Order, the later winning: the operator's file, the queue's file, ``TASKQ_DEFAULT_<KEY>`` variables.
 """
 
-import difflib
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from orchestration.core.errors import ConfigError
 from orchestration.core.models import Limits
 from orchestration.core.settings import Settings
-from orchestration.support.quantities import duration, size
 
 ENVIRONMENT_PREFIX: Final = "TASKQ_DEFAULT_"
 
@@ -54,14 +53,26 @@ def _folder(value: Any) -> Path:
     return path
 
 
+def _duration(value: Any) -> timedelta:
+    from orchestration.support.quantities import duration  # noqa: PLC0415 -- most settings are at their defaults
+
+    return duration(str(value))
+
+
+def _size(value: Any) -> int:
+    from orchestration.support.quantities import size  # noqa: PLC0415 -- most settings are at their defaults
+
+    return size(str(value))
+
+
 LIMIT_PARSERS: Final[Mapping[str, Callable[[Any], Any]]] = {
-    "setup": lambda value: duration(str(value)),
-    "plan": lambda value: duration(str(value)),
-    "build": lambda value: duration(str(value)),
-    "collect": lambda value: duration(str(value)),
-    "output": lambda value: size(str(value)),
-    "bundle": lambda value: size(str(value)),
-    "file": lambda value: size(str(value)),
+    "setup": _duration,
+    "plan": _duration,
+    "build": _duration,
+    "collect": _duration,
+    "output": _size,
+    "bundle": _size,
+    "file": _size,
     "files": _count,
 }
 
@@ -82,6 +93,8 @@ _PARSERS: Final[Mapping[str, Callable[[Any], Any]]] = {
 
 def nearest(word: str, known: Mapping[str, Any]) -> str:
     """Return ``; did you mean X`` for the nearest of *known*, or the list of them."""
+    import difflib  # noqa: PLC0415 -- only for an error
+
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(known))}"
 

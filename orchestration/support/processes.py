@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from orchestration.core.models import Runner
+from orchestration.core.facts import Runner
 
 PROC: Final = Path("/proc")
 _BOOT: Final = PROC / "sys/kernel/random/boot_id"

@@ -4,14 +4,21 @@ Guarantees: what comes back holds no control character but newline and tab, and 
 """
 
 import re
+from functools import cache
 from typing import Final
 
-_UNSAFE: Final = re.compile(
+_UNSAFE: Final = (
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 without tab and newline, DEL, C1
     "\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"  # zero-width, line separators, bidi, invisible operators
     "\ufff9-\ufffb\U000e0000-\U000e007f"  # interlinear marks, tags
     "\ud800-\udfff]"  # lone surrogates cannot be printed at all
 )
+
+
+@cache
+def _unsafe() -> re.Pattern[str]:
+    """Return the pattern, compiled once it is needed: plain ASCII, the usual case, gets by without it."""
+    return re.compile(_UNSAFE)
 
 
 def _escape(match: re.Match[str]) -> str:
@@ -23,7 +30,9 @@ def _escape(match: re.Match[str]) -> str:
 
 def visible(text: str) -> str:
     r"""Return *text* with every unsafe character spelled out, as in ``\x1b[2J``; a final ``\r`` of a line goes."""
-    return _UNSAFE.sub(_escape, text.replace("\r\n", "\n"))
+    if text.isascii() and text.isprintable():
+        return text
+    return _unsafe().sub(_escape, text.replace("\r\n", "\n"))
 
 
 def visible_line(text: str, *, width: int = 0) -> str:

@@ -13,7 +13,8 @@ from orchestration.adapters.agent.command import CommandAgent
 from orchestration.adapters.agent.oracle import OracleAgent
 from orchestration.adapters.agent.scripted import ScriptedAgent
 from orchestration.adapters.sandbox.local.provider import LocalSandboxProvider
-from orchestration.core.models import AttemptFolders, AttemptSpec, Limits
+from orchestration.core.attempts import AttemptFolders, AttemptSpec
+from orchestration.core.models import Limits
 from orchestration.core.naming import TaskId
 from orchestration.core.ports import Agent, AgentJob, AgentResult, Sandbox, Stream
 

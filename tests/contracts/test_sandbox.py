@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from orchestration.adapters.sandbox.local.provider import LocalSandboxProvider
+from orchestration.core.attempts import AttemptFolders, AttemptSpec
 from orchestration.core.errors import SandboxError, StorageError, WorkFailedError
-from orchestration.core.models import AttemptFolders, AttemptSpec, Limits
+from orchestration.core.models import Limits
 from orchestration.core.naming import TaskId
 from orchestration.core.ports import Command, Exit, Sandbox, SandboxProvider, Stream
 

@@ -14,9 +14,11 @@ from orchestration.core.errors import (
     TaskqError,
     UsageError,
 )
-from orchestration.core.models import Failure, FileChange, Landed, Limits, Revision, Run, Runner, Task, Usage
+from orchestration.core.facts import Failure, FileChange, Landed, Revision, Run, Runner, Usage
+from orchestration.core.models import Limits, Task
 from orchestration.core.naming import TaskId
-from orchestration.core.ports import Snapshot, TaskStore
+from orchestration.core.ports import TaskStore
+from orchestration.core.snapshot import Snapshot
 from orchestration.core.status import TRANSITIONS, Status
 from orchestration.store.layout import create_queue
 from orchestration.store.tasks import JournalTaskStore

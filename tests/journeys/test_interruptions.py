@@ -2,10 +2,10 @@
 
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import Popen
 
 import pytest
 
@@ -16,7 +16,7 @@ AWAIT_GATE = 'while [ ! -e "$TASKQ_OUT/gate" ]; do sleep 0.02; done'
 
 
 @contextmanager
-def running(taskq: Taskq, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+def running(taskq: Taskq, *arguments: str) -> Iterator[Popen[str]]:
     """Run taskq in the background; whatever happens, it is gone afterwards."""
     process = taskq.popen(*arguments)
     try:
@@ -73,7 +73,8 @@ def test_two_signals_stop_now_collect_the_work_and_requeue_it(taskq: Taskq, repo
 def test_when_the_runner_is_killed_its_agent_dies_and_the_next_run_collects_and_requeues(
     taskq: Taskq, repo: Repo
 ) -> None:
-    script = 'if [ "$TASKQ_ATTEMPT" = 1 ]; then echo half > half.txt; echo $$ > "$TASKQ_OUT/pid"; sleep 1000; fi; echo whole > w'
+    first = 'echo half > half.txt; echo $$ > "$TASKQ_OUT/pid"; sleep 1000'
+    script = f'if [ "$TASKQ_ATTEMPT" = 1 ]; then {first}; fi; echo whole > w'
     add(taskq, repo, "T-1", script)
     with running(taskq, "run") as runner:
         wait_until(lambda: status(taskq, "T-1") == "building", what="it builds")

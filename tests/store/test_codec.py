@@ -4,21 +4,12 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
+from orchestration.core.attempts import AttemptSpec
 from orchestration.core.errors import CorruptStateError, NewerVersionError, TaskqError
-from orchestration.core.models import (
-    AttemptSpec,
-    Failure,
-    FileChange,
-    Landed,
-    Limits,
-    Revision,
-    Run,
-    Runner,
-    Task,
-    Usage,
-)
+from orchestration.core.facts import Failure, FileChange, Landed, Revision, Run, Runner, Usage
+from orchestration.core.models import Limits, Task
 from orchestration.core.naming import TaskId
-from orchestration.store import codec
+from orchestration.store import attempt_codec, codec, fact_codec
 from orchestration.store.values import decode_moment, encode_moment
 
 START = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
@@ -52,14 +43,14 @@ SPEC = AttemptSpec(
     [
         (Task, codec.TASK),
         (Limits, codec.LIMITS),
-        (Run, codec.RUN),
-        (Runner, codec.RUNNER),
-        (Revision, codec.REVISION),
-        (FileChange, codec.FILE_CHANGE),
-        (Usage, codec.USAGE),
-        (Landed, codec.LANDED),
-        (Failure, codec.FAILURE),
-        (AttemptSpec, codec.SPEC),
+        (Run, fact_codec.RUN),
+        (Runner, fact_codec.RUNNER),
+        (Revision, fact_codec.REVISION),
+        (FileChange, fact_codec.FILE_CHANGE),
+        (Usage, fact_codec.USAGE),
+        (Landed, fact_codec.LANDED),
+        (Failure, fact_codec.FAILURE),
+        (AttemptSpec, attempt_codec.SPEC),
     ],
 )
 def test_every_field_of_the_model_has_a_place_in_the_file(kind: type, table: Mapping[str, object]) -> None:
@@ -67,17 +58,17 @@ def test_every_field_of_the_model_has_a_place_in_the_file(kind: type, table: Map
 
 
 def test_a_spec_comes_back_as_it_was() -> None:
-    assert codec.spec_from_json(codec.spec_to_json(SPEC)) == SPEC
+    assert attempt_codec.spec_from_json(attempt_codec.spec_to_json(SPEC)) == SPEC
 
 
 def test_a_spec_of_a_newer_taskq_is_refused() -> None:
     with pytest.raises(NewerVersionError, match="version 2"):
-        codec.spec_from_json({**codec.spec_to_json(SPEC), "version": 2})
+        attempt_codec.spec_from_json({**attempt_codec.spec_to_json(SPEC), "version": 2})
 
 
 def test_a_spec_with_a_field_missing_is_damage() -> None:
     with pytest.raises(CorruptStateError, match="base_commit missing"):
-        codec.spec_from_json({**codec.spec_to_json(SPEC), "base_commit": None})
+        attempt_codec.spec_from_json({**attempt_codec.spec_to_json(SPEC), "base_commit": None})
 
 
 @pytest.mark.parametrize(
@@ -142,11 +133,11 @@ def test_revisions_and_failures_stand_alone_too() -> None:
         files=(FileChange(path="a\udcff", status="A", added=None, removed=None),),
     )
     failure = Failure(stage="build", code="exit", message="m", exit_code=1)
-    kept = codec.revision_from_json(codec.revision_to_json(revision))
+    kept = attempt_codec.revision_from_json(attempt_codec.revision_to_json(revision))
     assert kept.files[0].path == "a\\udcff"
     assert replace(kept, files=revision.files) == revision
-    assert codec.failure_from_json(codec.failure_to_json(failure)) == failure
+    assert attempt_codec.failure_from_json(attempt_codec.failure_to_json(failure)) == failure
     with pytest.raises(CorruptStateError, match="the failure cannot be read"):
-        codec.failure_from_json({})
+        attempt_codec.failure_from_json({})
     with pytest.raises(CorruptStateError, match="the revision cannot be read"):
-        codec.revision_from_json({})
+        attempt_codec.revision_from_json({})

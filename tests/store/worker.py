@@ -14,7 +14,7 @@ sys.path.insert(0, root)
 
 from orchestration.core.models import Task  # noqa: E402  # found by the path that was just given
 from orchestration.core.naming import TaskId  # noqa: E402
-from orchestration.core.ports import Snapshot  # noqa: E402
+from orchestration.core.snapshot import Snapshot  # noqa: E402
 from orchestration.core.status import Status  # noqa: E402
 from orchestration.store.tasks import JournalTaskStore  # noqa: E402
 from orchestration.support.files import Disk  # noqa: E402

@@ -7,9 +7,9 @@ model. The command runs by ``/bin/sh`` in the workspace.
 from collections.abc import Mapping
 from typing import Final
 
+from orchestration.adapters.agent.asked import command_of
 from orchestration.adapters.agent.judgement import judge
-from orchestration.core.errors import UsageError
-from orchestration.core.models import AttemptSpec, Task
+from orchestration.core.attempts import AttemptSpec
 from orchestration.core.ports import AgentJob, AgentResult, Command, Output, Sandbox
 
 _TASK_FILE: Final = "task.md"
@@ -18,21 +18,13 @@ _TASK_FILE: Final = "task.md"
 class CommandAgent:
     """See `core.ports.Agent`."""
 
-    @staticmethod
-    def check(asked: AttemptSpec | Task) -> None:
-        """Refuse what cannot be run.
-
-        Raises: UsageError.
-        """
-        _command(asked)
-
     def plan(self, _sandbox: Sandbox, _job: AgentJob, _output: Output) -> AgentResult | None:
         """Return None: a command has no plan."""
         return None
 
     def build(self, sandbox: Sandbox, job: AgentJob, output: Output) -> AgentResult:
         """See `core.ports.Agent.build`."""
-        command = _command(job.spec)
+        command = command_of(job.spec)
         invocation = Command(
             argv=("/bin/sh", "-c", command),
             timeout=job.timeout,
@@ -46,12 +38,3 @@ def give_task(sandbox: Sandbox, spec: AttemptSpec) -> Mapping[str, str]:
     """Put the task's text into the sandbox; return the variables that tell a program of it."""
     path = sandbox.send(_TASK_FILE, spec.text.encode("utf-8", "surrogateescape"))
     return {"TASKQ_TASK_FILE": path} | ({"TASKQ_MODEL": spec.model} if spec.model is not None else {})
-
-
-def _command(asked: AttemptSpec | Task) -> str:
-    command = asked.agent_command
-    if command is None or not command.strip():
-        raise UsageError("the agent 'command' needs a command; give --agent-command or set agent_command")
-    if "\0" in command:
-        raise UsageError("the agent's command holds a NUL character; no shell could run it")
-    return command

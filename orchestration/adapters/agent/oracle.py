@@ -10,8 +10,9 @@ from typing import Final
 
 from orchestration.adapters.agent.command import give_task
 from orchestration.adapters.agent.judgement import judge
+from orchestration.core.attempts import AttemptSpec
 from orchestration.core.errors import UsageError
-from orchestration.core.models import AttemptSpec, Task
+from orchestration.core.models import Task
 from orchestration.core.ports import AgentJob, AgentResult, Command, Output, Sandbox
 
 _PATCHES: Final = frozenset({".patch", ".diff"})
@@ -20,14 +21,6 @@ _LARGEST: Final = 256 * 1024**2
 
 class OracleAgent:
     """See `core.ports.Agent`."""
-
-    @staticmethod
-    def check(asked: AttemptSpec | Task) -> None:
-        """Refuse a solution that is not there.
-
-        Raises: UsageError.
-        """
-        _solution(asked)
 
     def plan(self, _sandbox: Sandbox, _job: AgentJob, _output: Output) -> AgentResult | None:
         """Return None: a known solution needs no plan."""
@@ -57,6 +50,14 @@ class OracleAgent:
             env=give_task(sandbox, job.spec),
         )
         return judge(sandbox.run(invocation, output), shlex.join(argv), failure=failure)
+
+
+def check(asked: AttemptSpec | Task) -> None:
+    """Refuse a solution that is not there.
+
+    Raises: UsageError.
+    """
+    _solution(asked)
 
 
 def interpreter(script: bytes) -> tuple[str, ...]:

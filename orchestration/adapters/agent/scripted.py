@@ -34,8 +34,9 @@ from typing import Final
 
 from orchestration.adapters.agent.command import give_task
 from orchestration.adapters.agent.judgement import judge
+from orchestration.core.attempts import AttemptSpec
 from orchestration.core.errors import UsageError
-from orchestration.core.models import AttemptSpec, Task
+from orchestration.core.models import Task
 from orchestration.core.ports import AgentJob, AgentResult, Command, Output, Sandbox
 from orchestration.support.quantities import duration, size
 
@@ -47,14 +48,6 @@ _LOUDEST_EXIT: Final = 255
 class ScriptedAgent:
     """See `core.ports.Agent`. A fake: for tests and demos."""
 
-    @staticmethod
-    def check(asked: AttemptSpec | Task) -> None:
-        """Refuse a text that is no script.
-
-        Raises: UsageError.
-        """
-        compile_script(asked.text or "")
-
     def plan(self, _sandbox: Sandbox, _job: AgentJob, _output: Output) -> AgentResult | None:
         """Return None: the script is the plan."""
         return None
@@ -65,6 +58,14 @@ class ScriptedAgent:
         argv = ("/bin/sh", path)
         invocation = Command(argv=argv, timeout=job.timeout, env=give_task(sandbox, job.spec))
         return judge(sandbox.run(invocation, output), shlex.join(argv))
+
+
+def check(asked: AttemptSpec | Task) -> None:
+    """Refuse a text that is no script.
+
+    Raises: UsageError.
+    """
+    compile_script(asked.text or "")
 
 
 def compile_script(text: str) -> str:

@@ -6,7 +6,7 @@ from typing import Final
 
 from orchestration.adapters.git.command import HostGit, Place
 from orchestration.core.errors import GitError
-from orchestration.core.models import FileChange
+from orchestration.core.facts import FileChange
 
 _DELETED: Final = "000000"
 _RAW: Final = ("-r", "-z", "--raw", "--no-renames", "--no-abbrev", "--no-ext-diff", "--no-textconv")

@@ -7,7 +7,7 @@ A non-zero exit says that the workspace's git is broken (or the out folder full)
 
 from typing import Final
 
-from orchestration.core.models import AttemptSpec
+from orchestration.core.attempts import AttemptSpec
 
 NO_GIT: Final = 20
 """No git, no HEAD commit, or no readable repository."""

@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Collection, Generator, Mapping
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -130,11 +130,14 @@ class HostGit:
 
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         assignments = [f"{name}={value}" for name, value in environment.items()]
-        with tempfile.TemporaryFile() as spool:
-            source = spool if isinstance(stdin, bytes) else stdin
-            if isinstance(stdin, bytes):
-                spool.write(stdin)
-                spool.seek(0)
+        with ExitStack() as stack:
+            source: BinaryIO | None = None
+            if not isinstance(stdin, bytes):
+                source = stdin
+            elif stdin:
+                source = stack.enter_context(tempfile.TemporaryFile())
+                source.write(stdin)
+                source.seek(0)
             return Git(str(self.home)).execute(
                 ["/usr/bin/env", "-i", *assignments, *command],
                 istream=source,

@@ -6,7 +6,7 @@ from pathlib import Path
 from orchestration.adapters.git import layout
 from orchestration.adapters.git.command import Place
 from orchestration.adapters.git.host import Host
-from orchestration.core.models import Revision
+from orchestration.core.facts import Revision
 
 
 def diff(host: Host, revision: Revision, repo: Path, *, stat: bool) -> Generator[bytes, None, None]:

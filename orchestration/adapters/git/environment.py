@@ -4,7 +4,6 @@ Guarantees: no variable, system file or user file of the operator reaches git, b
 """
 
 import os
-import shutil
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -51,8 +50,8 @@ _OPERATORS: Final = ("HOME", "XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL", "GIT_CONFIG
 
 @cache
 def _program(search: str) -> str | None:
-    found = shutil.which("git", path=search)
-    return None if found is None else str(Path(found).absolute())
+    candidates = (Path(folder, "git").absolute() for folder in search.split(os.pathsep) if folder)
+    return next((str(path) for path in candidates if path.is_file() and os.access(path, os.X_OK)), None)
 
 
 def git_program() -> str:

@@ -4,7 +4,6 @@ Responsible for: is it a repository, what commit is the base, is the branch free
 Not responsible for: anything that changes the repository.
 """
 
-import difflib
 import re
 import subprocess
 from pathlib import Path
@@ -16,7 +15,7 @@ from orchestration.adapters.git.escape import last_line, shown
 from orchestration.adapters.git.layout import Checkout, Layout
 from orchestration.core import naming
 from orchestration.core.errors import GitError, RepositoryError
-from orchestration.core.ports import RepositoryFacts
+from orchestration.core.repository import RepositoryFacts
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}", re.ASCII)
 _OPERATORS_CHOICE: Final = ("safe.bareRepository=all",)
@@ -112,6 +111,8 @@ def _commit(repo: Path, found: Layout, base: str) -> str:
         raise RepositoryError(message, code="foreign_owner")
     if done.stderr:
         raise RepositoryError(f"git refuses {shown(str(found.root))}: {last_line(done.stderr)}", code="no_repository")
+    import difflib  # noqa: PLC0415 -- only for an error
+
     near = difflib.get_close_matches(base, layout.branches(found), n=3, cutoff=0.5) or layout.branches(found)[:3]
     hint = f"; branches: {', '.join(shown(branch) for branch in near)}" if near else "; it has no commit yet"
     raise RepositoryError(f"no branch, tag or commit '{shown(base)}' in {shown(str(found.root))}{hint}", code="no_base")

@@ -17,7 +17,8 @@ from orchestration.adapters.git.host import Host
 from orchestration.adapters.git.layout import Layout
 from orchestration.core import naming
 from orchestration.core.errors import BusyError, GitError, RepositoryError, UsageError
-from orchestration.core.models import Landed, Revision, Task
+from orchestration.core.facts import Landed, Revision
+from orchestration.core.models import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from orchestration.adapters.git.escape import shown
 from orchestration.core import naming
@@ -18,12 +18,11 @@ from orchestration.core.errors import RepositoryError
 MARK: Final = "taskq"
 """The file in a worktree's own git dir that says whose worktree it is."""
 _POINTER_BYTES: Final = 8192
-_SECTION: Final = re.compile(r"\s*\[\s*([A-Za-z0-9.-]+)\s*\]\s*(.*)")
-_SETTING: Final = re.compile(r"\s*([A-Za-z][A-Za-z0-9-]*)\s*(?:=\s*(.*?))?\s*")
+_SECTION: Final = r"\s*\[\s*([A-Za-z0-9.-]+)\s*\]\s*(.*)"
+_SETTING: Final = r"\s*([A-Za-z][A-Za-z0-9-]*)\s*(?:=\s*(.*?))?\s*"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class Layout(NamedTuple):
     """A repository of the operator's. *root* is the checkout's top, or the folder of a bare repository."""
 
     root: Path
@@ -134,9 +133,9 @@ def core_setting(common_dir: Path, name: str) -> str | None:
     for file in (common_dir / "config", common_dir / "config.worktree"):
         section = ""
         for line in _lines(file):
-            head = _SECTION.fullmatch(line)
+            head = re.fullmatch(_SECTION, line)
             section, rest = (head[1].lower(), head[2]) if head else (section, line)
-            setting = _SETTING.fullmatch(rest)
+            setting = re.fullmatch(_SETTING, rest)
             if section == "core" and setting and setting[1].lower() == name:
                 found = "true" if setting[2] is None else setting[2].strip('"')
     return found

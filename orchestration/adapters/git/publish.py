@@ -14,7 +14,7 @@ from orchestration.adapters.git.escape import shown
 from orchestration.adapters.git.host import Host
 from orchestration.adapters.git.worktree import Site
 from orchestration.core.errors import GitError
-from orchestration.core.models import Revision
+from orchestration.core.facts import Revision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

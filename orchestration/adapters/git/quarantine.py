@@ -18,8 +18,10 @@ from orchestration.adapters.git.escape import shown
 from orchestration.adapters.git.host import Host, erase
 from orchestration.adapters.git.layout import Layout
 from orchestration.core import naming
+from orchestration.core.attempts import AttemptFolders, AttemptSpec
 from orchestration.core.errors import CorruptStateError, GitError, WorkFailedError
-from orchestration.core.models import AttemptFolders, AttemptSpec, FileChange, Limits
+from orchestration.core.facts import FileChange
+from orchestration.core.models import Limits
 
 INCOMING: Final = "refs/incoming/tip"
 _MEMORY: Final = 6 * 1024**3

@@ -7,8 +7,8 @@ from typing import Final
 from orchestration.adapters.git.command import HostGit, Place
 from orchestration.adapters.git.escape import shown
 from orchestration.core import naming
+from orchestration.core.attempts import AttemptSpec
 from orchestration.core.errors import BusyError, GitError
-from orchestration.core.models import AttemptSpec
 
 ABSENT: Final = "0" * 40
 DURABLE: Final = ("core.fsync=committed,loose-object,reference", "core.fsyncMethod=fsync", "fetch.unpackLimit=1")

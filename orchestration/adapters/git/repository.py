@@ -7,8 +7,9 @@ from pathlib import Path
 
 from orchestration.adapters.git import diff, intake, land, preserve, publish, worktree
 from orchestration.adapters.git.host import Host
-from orchestration.core.models import Landed, Revision, Task
-from orchestration.core.ports import RepositoryFacts
+from orchestration.core.facts import Landed, Revision
+from orchestration.core.models import Task
+from orchestration.core.repository import RepositoryFacts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

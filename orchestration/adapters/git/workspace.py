@@ -18,8 +18,9 @@ from orchestration.adapters.git.escape import shown
 from orchestration.adapters.git.host import Host, erase
 from orchestration.adapters.git.layout import Layout
 from orchestration.core import naming
+from orchestration.core.attempts import AttemptFolders, AttemptSpec
 from orchestration.core.errors import GitError, RepositoryError, UsageError, WorkFailedError
-from orchestration.core.models import AttemptFolders, AttemptSpec, Revision
+from orchestration.core.facts import Revision
 from orchestration.core.ports import Clock
 
 _ABBREVIATED: Final = re.compile(r"[0-9a-f]{7,40}", re.ASCII)

@@ -10,7 +10,7 @@ from orchestration.cli.output import print_json, say
 from orchestration.core.errors import EXIT_DAMAGED
 
 if TYPE_CHECKING:
-    from orchestration.store.fsck import FsckReport
+    from orchestration.core.reports import FsckReport
 
 
 @click.command()

@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import click
 
-from orchestration.assembly import RunOptions
 from orchestration.cli.options import app, id_option, json_option, queue_option
 from orchestration.cli.output import is_terminal, print_json_line, say
 from orchestration.core.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_INTERRUPTED
 from orchestration.core.events import Observer
+from orchestration.engine.options import RunOptions
 from orchestration.engine.pool import RunSummary
 
 

@@ -7,13 +7,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from orchestration.assembly import App, RunOptions
+from orchestration.assembly import App
 from orchestration.cli.demo.project import BASKET_COMMAND, FILES, STOCK_PATCH, TEST_COMMAND, TEXT_SCRIPT
 from orchestration.core.drafts import TaskDraft
 from orchestration.core.events import Observer
 from orchestration.core.models import Task
 from orchestration.core.ports import discard_output
 from orchestration.core.status import Status
+from orchestration.engine.options import RunOptions
 
 TIMEOUT: Final = timedelta(seconds=30)
 

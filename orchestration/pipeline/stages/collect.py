@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from orchestration.core.errors import SandboxError, WorkFailedError
-from orchestration.core.models import Failure, Revision
+from orchestration.core.facts import Failure, Revision
 from orchestration.core.ports import Command, Repository, Workspace
 from orchestration.pipeline.log import StageLog
 from orchestration.pipeline.room import Room

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from orchestration.adapters.sandbox.local.provider import LocalSandboxProvider
-from orchestration.core.models import AttemptFolders, AttemptSpec, Limits
+from orchestration.core.attempts import AttemptFolders, AttemptSpec
+from orchestration.core.models import Limits
 from orchestration.core.naming import TaskId
 from orchestration.core.ports import Agent, AgentJob, AgentResult
 

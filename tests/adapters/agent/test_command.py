@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from orchestration.adapters.agent.asked import check_command
 from orchestration.adapters.agent.command import CommandAgent
+from orchestration.core.attempts import AttemptSpec
 from orchestration.core.errors import UsageError
-from orchestration.core.models import AttemptSpec
 
 
 def test_the_text_is_on_stdin_and_in_a_file(work: Callable[..., Any]) -> None:
@@ -29,8 +30,8 @@ def test_the_result_carries_the_command_as_given(work: Callable[..., Any]) -> No
 @pytest.mark.parametrize("missing", [None, "", "  \n", "echo a\0b"])
 def test_a_command_that_cannot_be_is_refused_at_intake(spec: AttemptSpec, missing: str | None) -> None:
     with pytest.raises(UsageError, match="command"):
-        CommandAgent.check(replace(spec, agent_command=missing))
+        check_command(replace(spec, agent_command=missing))
 
 
 def test_a_command_is_accepted_at_intake(spec: AttemptSpec) -> None:
-    assert CommandAgent.check(replace(spec, agent_command="make")) is None  # type: ignore[func-returns-value]  # it only refuses
+    assert check_command(replace(spec, agent_command="make")) is None  # type: ignore[func-returns-value]  # it only refuses

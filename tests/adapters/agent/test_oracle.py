@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from orchestration.adapters.agent.oracle import OracleAgent, interpreter
+from orchestration.adapters.agent.oracle import OracleAgent, check, interpreter
+from orchestration.core.attempts import AttemptFolders, AttemptSpec
 from orchestration.core.errors import UsageError
-from orchestration.core.models import AttemptFolders, AttemptSpec
 
 PATCH = """\
 diff --git a/greeting b/greeting
@@ -79,12 +79,12 @@ def test_the_first_line_is_read_as_the_kernel_does(script: bytes, argv: tuple[st
 )
 def test_a_solution_that_is_not_there_is_refused_at_intake(spec: AttemptSpec, given: str | None, why: str) -> None:
     with pytest.raises(UsageError, match=why):
-        OracleAgent.check(replace(spec, agent_command=given))
+        check(replace(spec, agent_command=given))
 
 
 def test_a_folder_is_no_solution(spec: AttemptSpec, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no file"):
-        OracleAgent.check(replace(spec, agent_command=str(tmp_path)))
+        check(replace(spec, agent_command=str(tmp_path)))
 
 
 def test_an_enormous_solution_is_refused(work: Callable[..., Any], tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from orchestration.adapters.agent.scripted import ScriptedAgent, compile_script
+from orchestration.adapters.agent.scripted import ScriptedAgent, check, compile_script
+from orchestration.core.attempts import AttemptFolders, AttemptSpec
 from orchestration.core.errors import UsageError
-from orchestration.core.models import AttemptFolders, AttemptSpec
 
 Work = Callable[..., Any]
 
@@ -103,10 +103,10 @@ def test_prose_may_come_before_the_script_only() -> None:
 )
 def test_a_line_that_means_nothing_is_refused_at_intake(spec: AttemptSpec, script: str, why: str) -> None:
     with pytest.raises(UsageError) as caught:
-        ScriptedAgent.check(replace(spec, text=f"prose\nscript:\n{script}"))
+        check(replace(spec, text=f"prose\nscript:\n{script}"))
     assert why in str(caught.value)
 
 
 def test_a_text_without_a_script_is_refused_with_the_grammar(spec: AttemptSpec) -> None:
     with pytest.raises(UsageError, match=r"no line 'script:'.*write, append, .*break-git"):
-        ScriptedAgent.check(replace(spec, text="Fix the bug"))
+        check(replace(spec, text="Fix the bug"))

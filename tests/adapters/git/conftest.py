@@ -14,7 +14,9 @@ from orchestration.adapters.git.disposal import GitDisposal
 from orchestration.adapters.git.host import Host
 from orchestration.adapters.git.repository import GitRepository
 from orchestration.adapters.git.workspace import GitWorkspace
-from orchestration.core.models import AttemptFolders, AttemptSpec, Limits, Revision, Task
+from orchestration.core.attempts import AttemptFolders, AttemptSpec
+from orchestration.core.facts import Revision
+from orchestration.core.models import Limits, Task
 from orchestration.core.naming import TaskId
 from orchestration.core.status import Status
 
@@ -55,7 +57,7 @@ def template(own_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a repository with two commits on main, that nobody changes."""
     repo = tmp_path_factory.mktemp("template") / "shop"
     repo.mkdir()
-    plain_git(repo, "init", "--quiet", "-b", "main")
+    plain_git(repo, "init", "--quiet", "-b", "main", "--template=")
     plain_git(repo, "config", "user.name", "Olga Operator")
     plain_git(repo, "config", "user.email", "olga@example.invalid")
     (repo / "src").mkdir()

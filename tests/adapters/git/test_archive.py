@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from orchestration.adapters.git.archive import unpack
+from orchestration.core.attempts import AttemptFolders, AttemptSpec
 from orchestration.core.errors import WorkFailedError
-from orchestration.core.models import AttemptFolders, AttemptSpec, Limits, Revision
+from orchestration.core.facts import Revision
+from orchestration.core.models import Limits
 from tests.adapters.git.conftest import World
 
 
@@ -81,6 +83,7 @@ def test_the_state_of_a_broken_workspace_becomes_one_commit_on_its_start(world: 
     assert sorted(path.name for path in folders.inbox.iterdir()) == ["work.tar"]
 
 
+@pytest.mark.full
 def test_an_archive_after_a_dirty_run_builds_on_what_it_started_from(world: World) -> None:
     first = world.work(files={"one.txt": "1\n"})
     spec, folders = broken(world, attempt=2, start_commit=first.commit)
@@ -119,6 +122,7 @@ def test_an_archive_with_an_unsafe_link_is_refused(world: World) -> None:
     assert world.objects() == before
 
 
+@pytest.mark.full
 def test_the_bases_own_odd_links_do_not_make_it_refuse(world: World, git: Callable[..., str]) -> None:
     (world.repo / "abs").symlink_to("/etc/hostname")
     git(world.repo, "add", "-A")
@@ -175,6 +179,7 @@ def test_junk_a_cut_tar_and_too_much_are_refused(tmp_path: Path) -> None:
         assert caught.value.code in {"bad_archive", "unsafe_tree"}
 
 
+@pytest.mark.full
 def test_limits_of_files_hold_for_archives_too(world: World) -> None:
     spec, folders = broken(world, limits=Limits(files=2))
     with pytest.raises(WorkFailedError, match="changes more than 2 files"):

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestration.adapters.git import bundle
+from orchestration.core.attempts import AttemptFolders, AttemptSpec
 from orchestration.core.errors import WorkFailedError
-from orchestration.core.models import AttemptFolders, AttemptSpec
 from tests.adapters.git.conftest import World
 
 Git = Callable[..., str]
@@ -140,6 +140,7 @@ def test_a_bundle_on_commits_that_are_not_the_bases_is_refused(world: World, att
     assert honest
 
 
+@pytest.mark.full
 def test_a_bundle_whose_prerequisites_are_hidden_lacks_objects(world: World, attempt: Attempt) -> None:
     spec, folders, _ = attempt
     tip = world.agent(folders, "rev-parse", "HEAD")
@@ -153,6 +154,7 @@ def test_a_bundle_whose_prerequisites_are_hidden_lacks_objects(world: World, att
     assert refused(world, spec, folders, hidden).code == "bad_bundle"
 
 
+@pytest.mark.full
 def test_a_head_that_is_no_commit_is_refused(world: World, attempt: Attempt) -> None:
     spec, folders, honest = attempt
     head, pack = honest.split(b"\n\n", 1)

@@ -3,6 +3,7 @@
 import ast
 import os
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -58,7 +59,15 @@ def test_git_that_takes_too_long_is_ended_with_its_children(world: World) -> Non
 
     assert caught.value.code == "git_timeout"
     assert time.monotonic() - began < 20
-    assert not is_running(int(marker.read_text()))
+    eventually(lambda: not is_running(int(marker.read_text())))
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    """Wait until the condition holds, ten seconds at most."""
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        os.sched_yield()
 
 
 def is_running(process: int) -> bool:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from orchestration.core.errors import BusyError, RepositoryError
-from orchestration.core.models import Revision, Task
+from orchestration.core.facts import Revision
+from orchestration.core.models import Task
 from tests.adapters.git.conftest import NOW, World
 
 Git = Callable[..., str]
@@ -38,6 +39,7 @@ def test_landing_twice_changes_nothing(world: World) -> None:
     assert world.refs() == before
 
 
+@pytest.mark.full
 def test_a_base_that_nobody_has_checked_out_moves_alone(world: World, git: Git) -> None:
     task, revision = world.publish()
     git(world.repo, "checkout", "-q", "-b", "elsewhere")
@@ -49,6 +51,7 @@ def test_a_base_that_nobody_has_checked_out_moves_alone(world: World, git: Git) 
     assert (world.repo / "README.md").read_text() == "half done\n"
 
 
+@pytest.mark.full
 def test_a_base_that_is_checked_out_in_a_linked_worktree_is_followed_there(world: World, git: Git) -> None:
     git(world.repo, "checkout", "-q", "-b", "elsewhere")
     git(world.repo, "worktree", "add", "-q", str(world.folder / "second"), "main")
@@ -86,6 +89,7 @@ def test_an_untracked_file_that_would_be_overwritten_refuses(world: World) -> No
     assert world.commit_of("main") != revision.commit
 
 
+@pytest.mark.full
 def test_an_ignored_file_that_would_be_overwritten_refuses(world: World) -> None:
     spec = world.spec()
     folders = world.prepare(spec)
@@ -99,6 +103,7 @@ def test_an_ignored_file_that_would_be_overwritten_refuses(world: World) -> None
     assert (world.repo / "x.log").read_text() == "mine\n"
 
 
+@pytest.mark.full
 def test_a_checkout_in_the_middle_of_a_merge_refuses(world: World) -> None:
     task, revision = world.publish()
     (world.repo / ".git" / "MERGE_HEAD").write_text(world.commit_of("main") + "\n")
@@ -136,6 +141,7 @@ def test_only_the_commit_that_was_approved_is_landed(world: World, git: Git) -> 
     assert caught.value.code == "revision_gone"
 
 
+@pytest.mark.full
 def test_a_sparse_checkout_is_not_brought_along(world: World, git: Git) -> None:
     task, revision = world.publish()
     git(world.repo, "sparse-checkout", "set", "src")
@@ -163,6 +169,7 @@ def test_paths_that_go_through_the_operators_filter_are_not_written_raw(world: W
     assert land(world, other, plain) == plain.commit
 
 
+@pytest.mark.full
 def test_line_endings_are_written_as_the_operators_repository_wants_them(world: World, git: Git) -> None:
     git(world.repo, "config", "core.autocrlf", "true")
     git(world.repo, "rm", "-q", "--cached", "-r", ".")

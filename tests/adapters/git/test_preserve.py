@@ -55,6 +55,7 @@ def test_edits_untracked_files_and_the_index_are_kept_and_stay_in_place(world: W
     assert (admin / "index").read_bytes() == index
 
 
+@pytest.mark.full
 def test_keeping_the_same_again_makes_no_second_ref(world: World) -> None:
     task, _ = world.publish()
     (world.worktree() / "mine.txt").write_text("1\n")
@@ -76,6 +77,7 @@ def test_commits_of_a_person_on_the_branch_are_kept(world: World, git: Git) -> N
     assert world.repository.preserve(task) == theirs
 
 
+@pytest.mark.full
 def test_a_repository_inside_the_worktree_cannot_be_kept_and_says_so(world: World, git: Git) -> None:
     task, _ = world.publish()
     (world.worktree() / "inner").mkdir()
@@ -120,6 +122,7 @@ def test_a_changed_worktree_is_removed_only_after_it_was_kept(world: World, git:
     assert show(world, git, kept, "mine.txt") == "mine"
 
 
+@pytest.mark.full
 def test_a_detached_commit_of_a_person_is_kept_before_its_worktree_goes(world: World, git: Git) -> None:
     task, _ = world.publish()
     git(world.worktree(), "checkout", "-q", "--detach")
@@ -132,6 +135,7 @@ def test_a_detached_commit_of_a_person_is_kept_before_its_worktree_goes(world: W
     assert world.disposal.remove_worktree(task)
 
 
+@pytest.mark.full
 def test_a_locked_worktree_stays(world: World, git: Git) -> None:
     task, _ = world.publish()
     git(world.repo, "worktree", "lock", str(world.worktree()))
@@ -151,6 +155,7 @@ def test_a_worktree_that_a_person_made_stays(world: World, git: Git) -> None:
     assert (place / "README.md").exists()
 
 
+@pytest.mark.full
 def test_a_worktree_whose_folder_is_gone_loses_its_registration(world: World, git: Git) -> None:
     task, _ = world.publish()
     shutil.rmtree(world.worktree())
@@ -185,6 +190,7 @@ def test_the_base_itself_is_never_removed(world: World, git: Git) -> None:
     assert "refs/heads/main" in world.refs()
 
 
+@pytest.mark.full
 def test_removing_a_worktree_follows_no_link_out_of_it(world: World) -> None:
     task, _ = world.publish()
     outside = world.folder / "outside"

@@ -84,6 +84,7 @@ def test_a_worktree_that_a_person_changed_is_not_touched(world: World, git: Git,
     assert world.status(tree) == before
 
 
+@pytest.mark.full
 def test_ignored_files_in_the_worktree_are_no_change(world: World) -> None:
     world.publish()
     (world.worktree() / "build.log").write_text("noise\n")
@@ -105,6 +106,7 @@ def test_a_branch_that_a_person_moved_is_not_touched(world: World, git: Git) -> 
     assert world.commit_of(second.ref) == second.commit
 
 
+@pytest.mark.full
 def test_a_branch_of_that_name_from_before_is_not_touched(world: World, git: Git) -> None:
     git(world.repo, "branch", "task/t-1", "main~1")
     git(world.repo, "commit", "-q", "--allow-empty", "-m", "three")
@@ -147,6 +149,7 @@ def test_another_tasks_worktree_is_not_touched(world: World) -> None:
     assert world.commit_of("HEAD", world.worktree("t-1")) == first.commit
 
 
+@pytest.mark.full
 def test_a_worktree_in_the_middle_of_a_rebase_is_not_touched(world: World) -> None:
     world.publish()
     (admin,) = (world.repo / ".git" / "worktrees").iterdir()
@@ -155,6 +158,7 @@ def test_a_worktree_in_the_middle_of_a_rebase_is_not_touched(world: World) -> No
     assert not world.publish(files={"b": "b"}, attempt=2)[1].published
 
 
+@pytest.mark.full
 def test_a_worktree_that_was_deleted_is_made_again(world: World) -> None:
     world.publish()
     shutil.rmtree(world.worktree())
@@ -165,6 +169,7 @@ def test_a_worktree_that_was_deleted_is_made_again(world: World) -> None:
     assert (world.worktree() / "b").exists()
 
 
+@pytest.mark.full
 def test_a_worktree_that_a_crash_left_unfinished_is_made_again(world: World, git: Git) -> None:
     revision = world.collected()
     git(world.repo, "branch", "task/t-1", revision.commit)
@@ -199,6 +204,7 @@ def test_a_dirty_run_takes_the_worktree_along_from_what_was_kept(world: World) -
     assert world.status(world.worktree()) == ""
 
 
+@pytest.mark.full
 def test_what_changed_in_the_worktree_after_it_was_kept_is_not_touched(world: World) -> None:
     task, _ = world.publish()
     (world.worktree() / "mine.txt").write_text("mine\n")
@@ -210,6 +216,7 @@ def test_what_changed_in_the_worktree_after_it_was_kept_is_not_touched(world: Wo
     assert (world.worktree() / "mine.txt").read_text() == "mine, improved\n"
 
 
+@pytest.mark.full
 def test_a_bare_repository_gets_a_worktree_and_says_what_it_shares(world: World, git: Git) -> None:
     bare = world.folder / "bare.git"
     git(world.folder, "clone", "-q", "--bare", str(world.repo), str(bare))

@@ -62,6 +62,7 @@ def test_the_workspace_borrows_the_caches_objects_and_has_none_of_its_own(world:
     assert Path(alternates.read_text().strip()) == world.workspace.objects(world.spec())
 
 
+@pytest.mark.full
 def test_preparing_again_starts_afresh_even_where_the_agent_took_permissions_away(world: World) -> None:
     spec = world.spec()
     folders = world.prepare(spec)
@@ -86,6 +87,7 @@ def test_the_cache_holds_base_histories_and_nothing_that_an_agent_made(world: Wo
     assert has_work.returncode != 0
 
 
+@pytest.mark.full
 def test_an_emptied_cache_is_filled_again(world: World) -> None:
     world.work("t-1")
     shutil.rmtree(world.folder / "cache")
@@ -93,6 +95,7 @@ def test_an_emptied_cache_is_filled_again(world: World) -> None:
     assert world.work("t-2").commit
 
 
+@pytest.mark.full
 def test_a_new_commit_on_the_base_reaches_the_next_workspace(world: World, git: Callable[..., str]) -> None:
     world.work("t-1")
     git(world.repo, "commit", "-q", "--allow-empty", "-m", "three")
@@ -107,6 +110,7 @@ def test_an_agent_that_changed_nothing_brings_no_revision(world: World) -> None:
     assert world.take(spec, world.prepare(spec)) is None
 
 
+@pytest.mark.full
 def test_commits_whose_tree_is_the_bases_are_no_change(world: World) -> None:
     spec = world.spec()
     folders = world.prepare(spec)
@@ -127,6 +131,7 @@ def test_a_dirty_run_starts_from_a_commit_that_only_the_operators_repository_has
     assert world.commit_of(f"{second.commit}^") == first.commit
 
 
+@pytest.mark.full
 def test_a_dirty_run_that_adds_nothing_still_is_what_it_started_from(world: World) -> None:
     first = world.work("t-1", {"one.txt": "1\n"})
     spec = world.spec("t-1", attempt=2, start_commit=first.commit)
@@ -134,6 +139,7 @@ def test_a_dirty_run_that_adds_nothing_still_is_what_it_started_from(world: Worl
     assert world.take(spec, world.prepare(spec)).commit == first.commit
 
 
+@pytest.mark.full
 def test_a_second_collection_under_the_same_number_keeps_the_first(world: World) -> None:
     spec = world.spec()
     folders = world.prepare(spec)
@@ -153,6 +159,7 @@ def test_collecting_the_same_state_again_is_the_same_revision(world: World) -> N
     assert world.take(spec, folders) == world.take(spec, folders)
 
 
+@pytest.mark.full
 def test_an_unfinished_merge_is_collected(world: World) -> None:
     spec = world.spec()
     folders = world.prepare(spec)
@@ -168,6 +175,7 @@ def test_an_unfinished_merge_is_collected(world: World) -> None:
     assert [change.path for change in world.take(spec, folders).files] == ["README.md"]
 
 
+@pytest.mark.full
 def test_a_lock_left_in_the_index_does_not_stop_the_collection(world: World) -> None:
     spec = world.spec()
     folders = world.prepare(spec)
@@ -185,6 +193,7 @@ def test_a_damaged_index_does_not_stop_the_collection(world: World) -> None:
     assert [change.path for change in world.take(spec, folders).files] == ["a"]
 
 
+@pytest.mark.full
 def test_a_repository_that_the_agent_made_over_its_workspace_is_seen_through(world: World) -> None:
     spec = world.spec()
     folders = world.prepare(spec)
@@ -213,6 +222,7 @@ def test_embedded_repositories_do_not_stop_the_collection_and_are_flagged(world:
     assert revision.flags == ("'full' is a submodule, whose content is not here",)
 
 
+@pytest.mark.full
 def test_work_that_left_its_base_behind_is_kept_and_flagged(world: World) -> None:
     spec = world.spec()
     folders = world.prepare(spec)
@@ -263,6 +273,7 @@ def test_a_base_with_odd_entries_does_not_make_an_honest_collection_fail(world: 
     assert world.work("t-1", {"a": "a"}).flags == ()
 
 
+@pytest.mark.full
 def test_merging_a_base_with_odd_entries_again_is_no_finding(world: World, git: Callable[..., str]) -> None:
     (world.repo / "abs").symlink_to("/etc/hostname")
     git(world.repo, "add", "-A")
@@ -302,6 +313,7 @@ def test_four_attempts_on_one_repository_at_once_all_come_through(world: World) 
     assert {path.name for path in (world.folder / "worktrees").glob("*/*")} == set(names)
 
 
+@pytest.mark.full
 def test_a_collected_commit_survives_the_operators_garbage_collection(world: World, git: Callable[..., str]) -> None:
     revision = world.work()
     git(world.repo, "gc", "--quiet", "--prune=now")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.core.models import AttemptFolders, AttemptSpec, Limits
+from orchestration.core.attempts import AttemptFolders, AttemptSpec
+from orchestration.core.models import Limits
 from orchestration.core.naming import TaskId
 from orchestration.core.ports import Command, Exit, Sandbox, Stream
 

@@ -25,7 +25,8 @@ import fcntl, os, sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from orchestration.adapters.sandbox.local.provider import LocalSandboxProvider
-from orchestration.core.models import AttemptFolders, AttemptSpec, Limits
+from orchestration.core.attempts import AttemptFolders, AttemptSpec
+from orchestration.core.models import Limits
 from orchestration.core.ports import Command
 root, queue, use, script = sys.argv[1:]
 folders = AttemptFolders(root=Path(root))

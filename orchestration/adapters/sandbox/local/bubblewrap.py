@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from orchestration.core.models import AttemptFolders
+from orchestration.core.attempts import AttemptFolders
 
 BLANKED: Final = (Path("/tmp"), Path("/run"))  # noqa: S108 - hidden from sandboxes, not used
 """Folders of the host that are empty inside: other programs' temporary files and sockets."""

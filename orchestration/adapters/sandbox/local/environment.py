@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from orchestration.core.models import AttemptFolders, AttemptSpec
+from orchestration.core.attempts import AttemptFolders, AttemptSpec
 
 MARKS: Final[Mapping[str, str]] = MappingProxyType(
     {"taskq.queue": "TASKQ_QUEUE_ID", "taskq.task": "TASKQ_TASK_ID", "taskq.attempt": "TASKQ_ATTEMPT"}

@@ -21,8 +21,8 @@ from orchestration.adapters.sandbox.local.channel import Channel
 from orchestration.adapters.sandbox.local.environment import environment, marks
 from orchestration.adapters.sandbox.local.leftovers import end_leftovers
 from orchestration.adapters.sandbox.local.sandbox import LocalSandbox
+from orchestration.core.attempts import AttemptFolders, AttemptSpec
 from orchestration.core.errors import SandboxError, StorageError
-from orchestration.core.models import AttemptFolders, AttemptSpec
 from orchestration.core.ports import Health
 from orchestration.support.paths import cache_folder
 

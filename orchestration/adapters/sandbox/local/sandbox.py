@@ -19,8 +19,8 @@ from orchestration.adapters.sandbox.archive import write_archive
 from orchestration.adapters.sandbox.hostile_files import components, fetch_file, open_folder, write_all
 from orchestration.adapters.sandbox.local.channel import Channel
 from orchestration.adapters.sandbox.local.streams import Streams
+from orchestration.core.attempts import AttemptFolders
 from orchestration.core.errors import SandboxError, StorageError
-from orchestration.core.models import AttemptFolders
 from orchestration.core.ports import Command, Exit, Output, discard_output
 
 _NO_SUCH_PROGRAM: Final = 127

@@ -1,0 +1,93 @@
+"""What is known of a task since it ran: its run, revision, usage, landing and failure. Frozen values.
+
+A module of its own because `taskq add` needs none of it, and every class here costs start-up time.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runner:
+    """The process that holds an attempt, so named that a recycled pid or a reboot is noticed."""
+
+    host: str
+    pid: int
+    started: str
+    boot: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """Facts of the current attempt, known since its claim. *token* is the claim's rev: the fencing token."""
+
+    attempt: int
+    token: int
+    sandbox: str
+    folder: str
+    runner: Runner
+    started_at: datetime
+    session: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileChange:
+    """One path that a revision changes against its base. Counts are None for binary files."""
+
+    path: str
+    status: str
+    added: int | None
+    removed: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """One collected state of a task's work; review and landing are about exactly one.
+
+    *flags* are findings of the tree check that a reviewer must see, such as ``changes .gitattributes drivers``.
+    *published* is False when a person had moved the branch or changed the worktree, so that neither was touched.
+    """
+
+    commit: str
+    base_commit: str
+    ref: str
+    attempt: int
+    collect: int
+    collected_at: datetime
+    source: str
+    files: tuple[FileChange, ...] = ()
+    flags: tuple[str, ...] = ()
+    published: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What the agent used, as its structured output said; None is unknown, never zero."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Landed:
+    """How and when an approved revision came into its base."""
+
+    commit: str
+    how: str
+    base: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why an attempt did not succeed. *report* is the path of the full report under ``queue/errors``."""
+
+    stage: str
+    code: str
+    message: str
+    command: str | None = None
+    exit_code: int | None = None
+    stdout_tail: str = ""
+    stderr_tail: str = ""
+    report: str | None = None
