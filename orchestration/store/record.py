@@ -60,7 +60,7 @@ def read_record(raw: bytes, *, line: int, offset: int) -> Record:
     version = head[4]
     if version is not None:
         _check_version(int(version), line)
-    more = _MORE.search(raw, max(0, len(raw) - _TAIL_BYTES))
+    more = _MORE.search(raw[-_TAIL_BYTES:])
     return Record(
         line=line,
         offset=offset,

@@ -28,17 +28,6 @@ def resolve(git: HostGit, repository: Path, name: str) -> str | None:
     return answer.text or None
 
 
-def require(git: HostGit, repository: Path, name: str) -> str:
-    """Return the commit that *name* stands for.
-
-    Raises: GitError.
-    """
-    commit = resolve(git, repository, name)
-    if commit is None:
-        raise GitError(f"{shown(name)} names no commit in {shown(str(repository))}", code="no_commit")
-    return commit
-
-
 def move(git: HostGit, repository: Path, ref: str, *, to: str, expected: str, message: str) -> None:
     """Move *ref* from *expected* (`ABSENT`: it must not be there) to *to*, or nothing.
 
