@@ -104,12 +104,6 @@ def cli(ctx: click.Context, queue: str | None) -> None:
     ctx.obj = State(queue)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with its code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    sys.exit(run(given))
-
-
 def run(arguments: list[str]) -> int:
     """Run one command line; return its exit code."""
     try:

@@ -6,9 +6,9 @@ Not responsible for: how values are stored (``store.codec``) or found on disk.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from orchestration.core.errors import IllegalTransitionError
 from orchestration.core.status import RUNNING, TRANSITIONS, Status
@@ -24,8 +24,7 @@ SCHEMA_VERSION: Final = 1
 """The ``v`` that this taskq writes; a task with a larger one is refused."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(NamedTuple):
     """What one attempt may use, complete: a task's limits are settled when it is added. Sizes are bytes."""
 
     setup: timedelta = timedelta(minutes=10)
@@ -40,6 +39,9 @@ class Limits:
     """Any one changed file."""
     files: int = 100_000
     """How many files may change."""
+
+
+DEFAULT_LIMITS: Final = Limits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +72,7 @@ class Task:
     model: str | None = None
     sandbox: str | None = None
     network: str | None = None
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = DEFAULT_LIMITS
     allow_empty: bool = False
     attempt: int = 0
     charged: int = 0

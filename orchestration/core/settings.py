@@ -1,19 +1,15 @@
-"""The configuration as one typed value with its defaults.
+"""The configuration as one typed value with its defaults: a named tuple, because `taskq add` loads it.
 
 Not responsible for: where values come from and in what order (``support.config``).
 """
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import NamedTuple
 
-from orchestration.core.models import Limits
-
-DEFAULT_LIMITS: Final = Limits()
+from orchestration.core.models import DEFAULT_LIMITS, Limits
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(NamedTuple):
     """What an operator can set in ``config.toml``; None means that there is no default and the task must say it."""
 
     sandbox: str | None = None
@@ -27,4 +23,4 @@ class Settings:
     worktree_root: Path | None = None
     identity_name: str = "taskq agent"
     identity_email: str = "agent@taskq.invalid"
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = DEFAULT_LIMITS

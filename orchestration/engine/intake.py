@@ -4,10 +4,9 @@ Guarantees: all of the drafts become tasks, or none; nothing is written here.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from orchestration.core.drafts import TaskDraft
 from orchestration.core.errors import TaskqError, UsageError
@@ -143,5 +142,5 @@ def _labels(labels: Sequence[str]) -> tuple[str, ...]:
 
 
 def _limits(draft: TaskDraft, defaults: Limits) -> Limits:
-    given = dict(draft.limits or {})
-    return Limits(**{item.name: given.get(item.name, getattr(defaults, item.name)) for item in fields(Limits)})
+    given: dict[str, Any] = dict(draft.limits or {})
+    return defaults._replace(**given)

@@ -5,7 +5,7 @@ is made storable (a lone surrogate becomes its escape), everything else is kept 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -59,6 +59,8 @@ def decode_object(kind: type[T], table: Mapping[str, Codec], record: Mapping[str
 
 
 def _required(kind: type[Any]) -> set[str]:
+    if not is_dataclass(kind):
+        return set()  # a named tuple of ours has a default for every field
     return {item.name for item in fields(kind) if item.default is MISSING and item.default_factory is MISSING}
 
 

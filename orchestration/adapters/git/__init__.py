@@ -18,6 +18,9 @@
 ``tree_check``       which names, links and modes are safe: pure rules
 ``repository``       the operator's side: publish, diff, land, preserve
 ``checkout``         work trees seen and moved through git dirs of our own
+``worktree``         where a task's worktree is, whether it is ours, making and taking away
 ``publish`` ``land`` ``preserve`` ``disposal`` ``diff``  one deed each
+``health``           whether this machine's git will do
+``sample``           a repository made of given files
 ``escape``           hostile bytes made fit for a message
 """

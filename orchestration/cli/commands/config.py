@@ -1,12 +1,9 @@
 """`taskq config`."""
 
-from dataclasses import fields
-
 import click
 
 from orchestration.cli.options import app, json_option, queue_option
 from orchestration.cli.output import columns, print_json
-from orchestration.core.models import Limits
 
 
 @click.command()
@@ -16,10 +13,8 @@ from orchestration.core.models import Limits
 def command(ctx: click.Context, /, *, as_json: bool) -> None:
     """Show every setting, its value and where it comes from."""
     opened = app(ctx)
-    values = {
-        item.name: getattr(opened.settings, item.name) for item in fields(opened.settings) if item.name != "limits"
-    }
-    values |= {f"limits.{item.name}": getattr(opened.settings.limits, item.name) for item in fields(Limits)}
+    values = {name: value for name, value in opened.settings._asdict().items() if name != "limits"}
+    values |= {f"limits.{name}": value for name, value in opened.settings.limits._asdict().items()}
     rows = {
         name: (None if value is None else str(value), opened.origins.get(name, "default"))
         for name, value in values.items()

@@ -60,8 +60,11 @@ def command(
     """
     if identifier is not None and poll is not None:
         raise click.UsageError("--id runs one task and --poll never ends; give one of them", ctx)
+    import gc
+
     from orchestration.support import logs
 
+    gc.enable()
     logs.configure(json=log_json, verbose=verbose)
     options = RunOptions(
         identifier=identifier,
