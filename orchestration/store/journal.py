@@ -7,8 +7,8 @@ Not responsible for: what the changes mean (``store.tasks``).
 
 import errno
 import os
+from _thread import RLock  # what `threading` re-exports; the rest of it is not needed here
 from collections.abc import Callable, Mapping, Sequence
-from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from orchestration.core.errors import CorruptStateError, StorageError, TaskqError

@@ -19,7 +19,7 @@ LARGEST_INTEGER: Final = 2**63 - 1
 _CHECKSUM: Final = re.compile(rb'"([0-9a-f]{8})"\}')
 _CHECKSUM_KEY: Final = b',"crc":'
 _LONG_NUMBER: Final = re.compile(r"\d{19}", re.ASCII)
-_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
+_SURROGATE: Final = r"[\ud800-\udfff]"
 
 
 class BadRecordError(ValueError):
@@ -135,7 +135,7 @@ def _check_integers(value: object) -> None:
 
 
 def _check_surrogates(value: object) -> None:
-    if isinstance(value, str) and _SURROGATE.search(value):
+    if isinstance(value, str) and not value.isascii() and re.search(_SURROGATE, value):
         raise BadRecordError("bad record: text that is no Unicode (a lone surrogate)")
     if isinstance(value, Mapping):
         for key in value:

@@ -24,7 +24,7 @@ _HEAD: Final = re.compile(
 _MORE: Final = re.compile(rb',"more":(\d{1,9}),"crc":"[0-9a-f]{8}"\}')
 _TAIL_BYTES: Final = 40
 """In these last bytes of a line stand its *more* and its checksum."""
-_QUEUE_ID: Final = re.compile(r"[a-z0-9]{4,32}")
+_QUEUE_ID: Final = r"[a-z0-9]{4,32}"
 
 
 class Record(NamedTuple):
@@ -102,7 +102,7 @@ def _checked_id(kind: str, members: Mapping[str, Any]) -> str:
     if kind == "task":
         return _identifier(identifier)
     if kind == "queue" and identifier is not None:
-        if not isinstance(identifier, str) or not _QUEUE_ID.fullmatch(identifier):
+        if not isinstance(identifier, str) or not re.fullmatch(_QUEUE_ID, identifier):
             raise BadRecordError("bad record: no queue id")
         return identifier
     return ""

@@ -51,15 +51,17 @@ class View:
     @property
     def place(self) -> Place:
         """Return our git dir over the checkout's tree and index."""
-        return Place(git_dir=self.host.lens(self.layout), work_tree=self.checkout.folder, index=self.checkout.index)
+        return Place(
+            git_dir=self.host.lens(self.layout), work_tree=self.checkout.folder, index=self.checkout.index_file
+        )
 
     def state(self) -> State:
         """Return what the checkout's files and index are, changing neither."""
         git, carried = self.host.git, self.config.carried
         with self.host.temporary() as folder:
             index = folder / "index"
-            if self.checkout.index.exists():
-                shutil.copy2(self.checkout.index, index)
+            if self.checkout.index_file.exists():
+                shutil.copy2(self.checkout.index_file, index)
             place = Place(git_dir=self.place.git_dir, work_tree=self.checkout.folder, index=index)
             git.run(place, "update-index", "-q", "--ignore-submodules", "--refresh", config=carried, expected=(0, 1))
             changed = git.run(

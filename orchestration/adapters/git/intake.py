@@ -4,8 +4,7 @@ Responsible for: is it a repository, what commit is the base, is the branch free
 Not responsible for: anything that changes the repository.
 """
 
-import re
-import subprocess
+import os
 from pathlib import Path
 from typing import Final
 
@@ -13,11 +12,11 @@ from orchestration.adapters.git import layout
 from orchestration.adapters.git.environment import operator_environment, walled
 from orchestration.adapters.git.escape import last_line, shown
 from orchestration.adapters.git.layout import Checkout, Layout
+from orchestration.adapters.git.quick import ask
 from orchestration.core import naming
 from orchestration.core.errors import GitError, RepositoryError
 from orchestration.core.repository import RepositoryFacts
 
-_COMMIT: Final = re.compile(r"[0-9a-f]{40}", re.ASCII)
 _OPERATORS_CHOICE: Final = ("safe.bareRepository=all",)
 """The operator named this folder, so a bare repository in it is no surprise."""
 _PATIENCE: Final = 30
@@ -77,40 +76,43 @@ def _refuse_unsupported(found: Layout) -> None:
     shallow = found.common_dir / "shallow"
     if shallow.is_file() and shallow.stat().st_size:
         raise RepositoryError(f"{where} is a shallow clone; complete it with: git fetch --unshallow", code="shallow")
-    if any((found.objects / "pack").glob("*.promisor")):
+    if _has_promised_packs(found.objects / "pack"):
         message = f"{where} is a partial clone; complete it with: git fetch --refetch --no-filter"
         raise RepositoryError(message, code="partial")
+
+
+def _has_promised_packs(folder: Path) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return any(entry.name.endswith(".promisor") for entry in entries)
+    except FileNotFoundError:
+        return False
 
 
 def _commit(repo: Path, found: Layout, base: str) -> str:
     name = f"refs/heads/{base}" if layout.has_branch(found, base) else base
     arguments = ("-C", str(repo), "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
     try:
-        done = subprocess.run(  # noqa: S603 - git's absolute path, checked arguments, no shell
-            walled(arguments, _OPERATORS_CHOICE),
-            env=operator_environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_PATIENCE,
-            check=False,
+        code, stdout, stderr = ask(
+            walled(arguments, _OPERATORS_CHOICE), environment=operator_environment(), seconds=_PATIENCE
         )
-    except subprocess.TimeoutExpired as error:
+    except TimeoutError as error:
         message = f"git did not answer about {shown(str(repo))} within {_PATIENCE} s"
         raise GitError(message, code="git_timeout") from error
-    commit = done.stdout.decode("ascii", "replace").strip()
-    if done.returncode == 0 and _COMMIT.fullmatch(commit):
+    commit = stdout.decode("ascii", "replace").strip()
+    if code == 0 and _is_sha1(commit):
         return commit
-    if done.returncode == 0 and commit:
+    if code == 0 and commit:
         message = f"{shown(str(found.root))} does not use sha1 object names, and taskq knows no others yet"
         raise RepositoryError(message, code="object_format")
-    if b"dubious ownership" in done.stderr:
+    if b"dubious ownership" in stderr:
         message = (
             f"{shown(str(found.root))} belongs to another user; if you trust it: "
             f"git config --global --add safe.directory {shown(str(found.root))}"
         )
         raise RepositoryError(message, code="foreign_owner")
-    if done.stderr:
-        raise RepositoryError(f"git refuses {shown(str(found.root))}: {last_line(done.stderr)}", code="no_repository")
+    if stderr:
+        raise RepositoryError(f"git refuses {shown(str(found.root))}: {last_line(stderr)}", code="no_repository")
     import difflib  # noqa: PLC0415 -- only for an error
 
     near = difflib.get_close_matches(base, layout.branches(found), n=3, cutoff=0.5) or layout.branches(found)[:3]
@@ -129,3 +131,7 @@ def _is_of_own_task(checkout: Checkout, branch: str) -> bool:
     """Whether this is the worktree that an earlier run of the branch's own task left."""
     mark = checkout.mark
     return mark is not None and f"task/{mark.get('task', '').lower()}" == branch
+
+
+def _is_sha1(name: str) -> bool:
+    return len(name) == 40 and set(name) <= set("0123456789abcdef")

@@ -5,9 +5,7 @@ Not responsible for: whether git would accept the repository; `intake` asks git 
 """
 
 import json
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -18,8 +16,6 @@ from orchestration.core.errors import RepositoryError
 MARK: Final = "taskq"
 """The file in a worktree's own git dir that says whose worktree it is."""
 _POINTER_BYTES: Final = 8192
-_SECTION: Final = r"\s*\[\s*([A-Za-z0-9.-]+)\s*\]\s*(.*)"
-_SETTING: Final = r"\s*([A-Za-z][A-Za-z0-9-]*)\s*(?:=\s*(.*?))?\s*"
 
 
 class Layout(NamedTuple):
@@ -39,8 +35,7 @@ class Layout(NamedTuple):
         return self.common_dir / "objects"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkout:
+class Checkout(NamedTuple):
     """A work tree of a repository. Exactly one of *branch* and *commit* is set, unless HEAD is unreadable."""
 
     folder: Path
@@ -50,7 +45,7 @@ class Checkout:
     is_linked: bool
 
     @property
-    def index(self) -> Path:
+    def index_file(self) -> Path:
         """Return the checkout's own index."""
         return self.git_dir / "index"
 
@@ -133,11 +128,13 @@ def core_setting(common_dir: Path, name: str) -> str | None:
     for file in (common_dir / "config", common_dir / "config.worktree"):
         section = ""
         for line in _lines(file):
-            head = re.fullmatch(_SECTION, line)
-            section, rest = (head[1].lower(), head[2]) if head else (section, line)
-            setting = re.fullmatch(_SETTING, rest)
-            if section == "core" and setting and setting[1].lower() == name:
-                found = "true" if setting[2] is None else setting[2].strip('"')
+            rest = line.strip()
+            if rest.startswith("["):
+                head, _, rest = rest[1:].partition("]")
+                section = head.strip().lower()
+            key, equals, value = rest.partition("=")
+            if section == "core" and key.strip().lower() == name:
+                found = value.strip().strip('"') if equals else "true"
     return found
 
 

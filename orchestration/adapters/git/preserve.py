@@ -62,7 +62,7 @@ class _Snapshot:
 
 def _keep_worktree(host: Host, site: Site, kept: Mapping[str, str], attempt: int) -> str | None:
     checkout = site.checkout
-    if checkout is None or not checkout.folder.is_dir() or not checkout.index.exists():
+    if checkout is None or not checkout.folder.is_dir() or not checkout.index_file.exists():
         return None
     view = checkouts.view(host, site.layout, checkout)
     state, head = view.state(), _head(host, site, checkout)
@@ -121,7 +121,7 @@ def _snapshot(view: View, scratch: Path, state: State, head: str | None) -> _Sna
         raise GitError(message, code="nested_repository")
     git, config = view.host.git, view.config.carried
     index = scratch / "index"
-    shutil.copy2(view.checkout.index, index)
+    shutil.copy2(view.checkout.index_file, index)
     place = Place(git_dir=scratch, work_tree=view.checkout.folder, index=index)
     paths = "".join(f"{path}\0" for path in (*state.changed, *state.untracked))
     stdin = paths.encode("utf-8", "surrogateescape")

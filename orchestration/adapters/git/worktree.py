@@ -62,7 +62,7 @@ def site(queue: str, worktree_root: Path, task: Task) -> Site:
 
 def is_unfinished(checkout: Checkout) -> bool:
     """Whether a crash left a worktree registered, but with nothing in it yet."""
-    if checkout.index.exists():
+    if checkout.index_file.exists():
         return False
     return not checkout.folder.exists() or {entry.name for entry in checkout.folder.iterdir()} <= {".git"}
 

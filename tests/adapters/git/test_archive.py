@@ -154,7 +154,7 @@ def test_the_bases_own_odd_links_do_not_make_it_refuse(world: World, git: Callab
         [member("x" * 300)],
         [member("d/" * 2500 + "x")],
     ],
-    ids=str,
+    ids=lambda members: " then ".join(info.name[:25] for info, _ in members),
 )
 def test_members_that_reach_out_or_are_no_files_are_refused(
     tmp_path: Path, members: list[tuple[tarfile.TarInfo, bytes]]

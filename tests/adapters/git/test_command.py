@@ -15,7 +15,7 @@ from orchestration.core.errors import GitError
 from tests.adapters.git.conftest import World
 
 ROOT = Path(orchestration.__file__).parent
-MAY_START_GIT = {"adapters/git/command.py", "adapters/git/intake.py", "adapters/git/health.py"}
+MAY_START_GIT = {"adapters/git/command.py", "adapters/git/intake.py", "adapters/git/health.py", "adapters/git/quick.py"}
 STARTERS = {"run", "Popen", "call", "check_call", "check_output", "execute", "system", "popen"}
 
 
