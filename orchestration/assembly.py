@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
 
 from orchestration.core.drafts import TaskDraft, overlay
-from orchestration.core.errors import ExternalError, UsageError
+from orchestration.core.errors import DuplicateTaskError, ExternalError, TaskqError, UsageError
 from orchestration.core.models import Task
 from orchestration.core.settings import Settings
 from orchestration.core.status import Status
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from orchestration.core.events import Observer
     from orchestration.core.ports import Agent, Exit, Health, Output, SandboxProvider
     from orchestration.core.reports import FsckReport
-    from orchestration.core.snapshot import Snapshot
+    from orchestration.core.snapshot import Damage, Snapshot
     from orchestration.engine.brief import Brief
     from orchestration.engine.clean import Cleaner, CleanReport
     from orchestration.engine.operate import Landing, Operator
@@ -86,6 +86,7 @@ class App:
         self._environment = environment
         self._clock = SystemClock()
         self._store = JournalTaskStore(queue_folder, self._clock)
+        self.on_damage: Callable[[Sequence[Damage]], None] | None = None
 
     @classmethod
     def open(cls, queue: str | None = None, *, environment: Mapping[str, str] | None = None) -> Self:
@@ -111,6 +112,16 @@ class App:
         self._make_queue_folder()
         return self._store.add(tasks, by="add")
 
+    def add_one(self, draft: TaskDraft) -> Task:
+        """Queue one task, and keep it as it was given beside the journal."""
+        from orchestration.store.given import given_file, spell, write_given
+
+        (task,) = self._settle([draft])
+        self._make_queue_folder()
+        path = given_file(self.queue_folder, task.id)
+        is_new = write_given(path, spell(draft))
+        return self._add_given(replace(task, task_file=str(path) if is_new else None), path, is_new=is_new)
+
     def add_file(self, path: Path, flags: TaskDraft) -> Task:
         """Queue the task in a task file; what *flags* say is stronger. The file is copied byte for byte."""
         from orchestration.store.task_files import parse_task_file, read_task_file, store_task_file
@@ -120,14 +131,26 @@ class App:
         content = read_task_file(path)
         draft = overlay(flags, parse_task_file(str(path), content, now=self._clock.now()))
         (task,) = self._settle([draft])
-        snapshot = self._store.read()
-        if snapshot.find(task.id) is not None:
-            from orchestration.core.errors import DuplicateTaskError
-
-            raise DuplicateTaskError(f"{path}: a task {task.id} is in the queue; give another id with --id")
+        self._check_free(task.id, where=str(path))
         self._make_queue_folder()
+        is_new = not (self.queue_folder / "tasks" / f"{task.id}.md").exists()
         stored = store_task_file(self.queue_folder, task.id, content, given=path)
-        (added,) = self._store.add([replace(task, task_file=str(stored))], by="add")
+        return self._add_given(replace(task, task_file=str(stored)), stored, is_new=is_new)
+
+    def _check_free(self, identifier: str, *, where: str) -> None:
+        """Refuse an id that is taken. Raises: DuplicateTaskError that names where it was asked for."""
+        if self._store.read().find(identifier) is not None:
+            message = f"{where}: a task {identifier} is in the queue; give another id with --id"
+            raise DuplicateTaskError(message)
+
+    def _add_given(self, task: Task, path: Path, *, is_new: bool) -> Task:
+        """Add a task whose file is at *path*; a new file goes again when the task is refused."""
+        try:
+            (added,) = self._store.add([task], by="add")
+        except TaskqError:
+            if is_new and self._store.read().find(task.id) is None:
+                path.unlink(missing_ok=True)
+            raise
         return added
 
     def add_many(self, name: str, content: bytes, flags: TaskDraft) -> tuple[Task, ...]:
@@ -175,14 +198,18 @@ class App:
     # --- looking ----------------------------------------------------------------------------------------------------
 
     def read(self) -> "Snapshot":
-        """Return the queue as it is now."""
-        return self._store.read()
+        """Return the queue as it is now; damage in it is told once to whoever set `on_damage`."""
+        snapshot = self._store.read()
+        if snapshot.damage and self.on_damage is not None:
+            report, self.on_damage = self.on_damage, None
+            report(snapshot.damage)
+        return snapshot
 
     def task(self, identifier: str) -> Task:
         """Return one task. Raises: TaskNotFoundError."""
         from orchestration.engine.operate import find
 
-        return find(self._store, identifier)
+        return find(self.read(), identifier)
 
     def facts(self, task: Task, snapshot: "Snapshot") -> dict[str, Any]:
         """Return *task* as plain JSON: its stored fields, and what is computed from facts."""
@@ -223,16 +250,15 @@ class App:
         from orchestration.engine.pool import Pool
         from orchestration.support.signals import on_stop
 
-        worker = self._worker(observe, options)
-        choose = None if options.identifier is None else self._only(options.identifier)
         pool = Pool(
-            worker=worker,
+            worker=self._worker(observe, options),
             max_parallel=options.max_parallel or self.settings.max_parallel,
             poll=options.poll,
-            choose=choose,
         )
         with on_stop(pool.wind_down):
             self.recover()
+            if options.identifier is not None:
+                pool.choose = self._only(options.identifier)
             return pool.run()
 
     def recover(self) -> tuple[Task, ...]:
@@ -278,7 +304,12 @@ class App:
         return self._operator.retry(identifier)
 
     def cancel(self, identifier: str, *, timeout: timedelta) -> tuple[Task, bool]:
-        """Cancel a task; the second value says whether nothing of it runs any more."""
+        """Cancel a task; the second value says whether nothing of it runs any more.
+
+        What a runner that is gone left of it is collected first.
+        """
+        if self.task(identifier).is_running:
+            self.recover()
         task = self._operator.cancel(identifier)
         return task, self._operator.wait_until_stopped(task, timeout=timeout, pause=time.sleep)
 

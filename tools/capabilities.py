@@ -115,7 +115,7 @@ def _look_for_strace() -> str | None:
 def _look_for_packages() -> str | None:
     pip = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps")
     with tempfile.TemporaryDirectory() as folder:
-        return _runs(*pip, "--no-binary=click", "--dest", folder, "click==8.1.8")
+        return _runs(*pip, "--only-binary=:all:", "--dest", folder, "click==8.1.8")
 
 
 def _look_for_python_3_13() -> str | None:

@@ -14,7 +14,7 @@ TARGET: Final = Path(__file__).parents[1] / "docs" / "reference" / "commands.md"
 
 def reference() -> str:
     """Return the page."""
-    root = click.Context(cli, info_name="taskq", max_content_width=100, terminal_width=100)
+    root = cli.make_context("taskq", [], resilient_parsing=True)
     parts = ["# Commands\n\nGenerated from the commands' own help by `tools/command_reference.py`.\n"]
     for section, commands in SECTIONS.items():
         parts.append(f"\n## {section}\n")

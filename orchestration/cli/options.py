@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from orchestration.assembly import App
+    from orchestration.core.snapshot import Damage
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -28,7 +31,15 @@ def app(ctx: click.Context) -> "App":
         state = State()
     if state.opened is None:
         state.opened = App.open(state.queue)
+        state.opened.on_damage = _warn_of_damage
     return state.opened
+
+
+def _warn_of_damage(damage: "Sequence[Damage]") -> None:
+    from orchestration.cli.output import warn
+
+    for item in damage:
+        warn(f"the journal is damaged at line {item.line}: {item.why}; mend it with: taskq fsck --repair")
 
 
 def said_queue(ctx: click.Context) -> str | None:

@@ -17,6 +17,7 @@ class _Lines:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._is_silent = False
 
     def __enter__(self) -> Observer:
         return self._observe
@@ -29,7 +30,15 @@ class _Lines:
     def _observe(self, event: RunEvent) -> None:
         with self._lock:
             for line in self.lines_of(event):
+                self._show(line)
+
+    def _show(self, line: str) -> None:
+        """Print *line*; when nobody reads any more, the run goes on in silence."""
+        if not self._is_silent:
+            try:
                 click.echo(line)
+            except BrokenPipeError:
+                self._is_silent = True
 
     def lines_of(self, event: RunEvent) -> list[str]:
         """Return the lines that tell of *event*."""

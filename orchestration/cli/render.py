@@ -38,12 +38,13 @@ COLOURS: Final = {
 def show_tasks(tasks: Sequence[Task]) -> None:
     """Print the tasks as a table, grouped by status."""
     console = Console()
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("STATUS", no_wrap=True)
-    table.add_column("ID", no_wrap=True, overflow="ellipsis", max_width=28)
-    table.add_column("TRY", justify="right", no_wrap=True)
-    table.add_column("AGE", justify="right", no_wrap=True)
-    table.add_column("CHANGE", no_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
+    widest = max(len(task.id) for task in tasks)
+    table.add_column("STATUS", no_wrap=True, min_width=14)
+    table.add_column("ID", no_wrap=True, overflow="ellipsis", min_width=min(widest, 24), max_width=24)
+    table.add_column("TRY", justify="right", no_wrap=True, min_width=3)
+    table.add_column("AGE", justify="right", no_wrap=True, min_width=5)
+    table.add_column("CHANGE", no_wrap=True, min_width=min(14, max(len(_change(task)) for task in tasks)))
     table.add_column("TITLE", no_wrap=True, overflow="ellipsis", ratio=1)
     now = datetime.now(UTC)
     for status in Status:
@@ -66,7 +67,7 @@ def _change(task: Task) -> str:
         return "-"
     added = sum(change.added or 0 for change in task.revision.files)
     removed = sum(change.removed or 0 for change in task.revision.files)
-    return f"{len(task.revision.files)} files +{added} -{removed}"
+    return f"{len(task.revision.files)}f +{added} -{removed}"
 
 
 def _title(task: Task) -> str:

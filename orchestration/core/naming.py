@@ -14,6 +14,7 @@ from orchestration.core.errors import UsageError
 TaskId = NewType("TaskId", str)
 
 ID_LENGTH: Final = 64
+LABEL_LENGTH: Final = 64
 BRANCH_BYTES: Final = 200
 """Refs are files: this leaves room below the 255 bytes of a file name for the lock that git puts beside them."""
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
@@ -75,6 +76,13 @@ def check_branch(name: str) -> str:
     if illegal:
         raise UsageError(f"{name[:80]!a} is no branch name; use letters, digits, '.', '_', '-' and '/'")
     return name
+
+
+def check_label(word: str) -> str:
+    """Return *word* when it can be a label. Raises: UsageError."""
+    if not word.strip() or len(word) > LABEL_LENGTH or not word.isprintable():
+        raise UsageError(f"{word[:40]!a} is no label; use 1 to {LABEL_LENGTH} printable characters", code="bad_label")
+    return word
 
 
 def branch_for(identifier: TaskId) -> str:

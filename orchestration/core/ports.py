@@ -63,7 +63,7 @@ class AttemptRecords(Protocol):
         ...
 
     def save_spec(self, spec: AttemptSpec) -> None:
-        """Keep the attempt's description, so that whoever finds it can collect its work."""
+        """Keep the attempt's description, once its workspace is complete: whoever finds it may collect its work."""
         ...
 
     def load_spec(self, identifier: str, attempt: int) -> AttemptSpec | None:

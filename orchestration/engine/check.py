@@ -21,7 +21,7 @@ def run_on_commit(
 ) -> Exit:
     """Run *argv* on a fresh checkout of *commit*, which is the task's base or its revision; leave nothing behind.
 
-    Raises: UsageError when the task was never run.
+    Raises: UsageError when the task was never run, BusyError while another check of it runs.
     """
     spec = parts.records.load_spec(task.id, task.attempt)
     if spec is None:
@@ -29,9 +29,10 @@ def run_on_commit(
     folders = AttemptFolders(root=parts.records.folders(task.id, task.attempt).root / "verify")
     fresh = replace(spec, start_commit=commit)
     make_private_folder(folders.root)
-    try:
-        parts.workspace.prepare(fresh, folders)
-        with hold(folders.lease) as lease, parts.provider(spec.sandbox).open(fresh, folders, lease=lease) as sandbox:
-            return sandbox.run(Command(argv=argv, timeout=timeout), output)
-    finally:
-        remove_tree(folders.root)
+    with hold(folders.lease) as lease:
+        try:
+            parts.workspace.prepare(fresh, folders)
+            with parts.provider(spec.sandbox).open(fresh, folders, lease=lease) as sandbox:
+                return sandbox.run(Command(argv=argv, timeout=timeout), output)
+        finally:
+            remove_tree(folders.root)

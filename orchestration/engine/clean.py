@@ -5,6 +5,7 @@ cleared only after what it names is gone; safe to kill and repeat.
 Not responsible for: which tasks to clean; `selection` is pure.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -99,11 +100,17 @@ class Cleaner:
 
     def _attempt(self, task: Task, attempt: int, report: CleanReport) -> None:
         folders = self.records.folders(task.id, attempt)
-        result = self.records.load_result(task.id, attempt)
-        if folders.workspace.exists() and not (result is not None and result.collected):
+        if folders.workspace.exists() and not self._is_collected(task, attempt):
             report.kept.append(f"attempt {attempt}: {folders.root} holds work that could not be collected")
         elif remove_tree(folders.root):
             report.removed.append(f"attempt {attempt}")
+
+    def _is_collected(self, task: Task, attempt: int) -> bool:
+        """Return whether nothing of an agent's is in the folders only; without a description no agent got that far."""
+        result = self.records.load_result(task.id, attempt)
+        if result is None:
+            return self.records.load_spec(task.id, attempt) is None
+        return result.collected
 
     def _reports(self, task: Task, report: CleanReport) -> None:
         for path in error_reports(self.queue_folder, task.id):
@@ -128,14 +135,9 @@ class Cleaner:
 
 
 def error_reports(queue_folder: Path, identifier: str) -> list[Path]:
-    """Return the task's error reports: ``<id>-<time>.md``, where the time is sixteen characters or more of digits."""
-    folder = queue_folder / "errors"
-    prefix = f"{identifier}-"
-    return sorted(
-        path
-        for path in folder.glob("*.md")
-        if path.name.startswith(prefix) and path.stem.removeprefix(prefix).replace("T", "").replace("Z", "").isdecimal()
-    )
+    """Return the task's error reports, ``<id>-<time>.md``, and no other's, however alike the ids are."""
+    name = re.compile(rf"{re.escape(identifier)}-\d{{8}}T\d{{12}}Z\.md", re.ASCII)
+    return sorted(path for path in (queue_folder / "errors").glob("*.md") if name.fullmatch(path.name))
 
 
 def selection(tasks: Iterable[Task], *, only: Literal["done", "cancelled"] | None = None) -> tuple[Task, ...]:

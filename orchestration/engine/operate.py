@@ -13,6 +13,7 @@ from orchestration.core.errors import BusyError, TaskNotFoundError, UsageError
 from orchestration.core.facts import Landed
 from orchestration.core.models import Task
 from orchestration.core.ports import AttemptRecords, Clock, Repository, TaskStore
+from orchestration.core.snapshot import Snapshot
 from orchestration.core.status import Status
 from orchestration.engine.lease import is_held
 
@@ -125,7 +126,7 @@ class Operator:
 
     def task(self, identifier: str) -> Task:
         """Return the task of this id. Raises: TaskNotFoundError."""
-        return find(self.store, identifier)
+        return find(self.store.read(), identifier)
 
 
 def check_removable(task: Task) -> None:
@@ -140,9 +141,8 @@ def _approve_hint(task: Task) -> str:
     return f"see why with: taskq show {task.id}"
 
 
-def find(store: TaskStore, identifier: str) -> Task:
+def find(snapshot: Snapshot, identifier: str) -> Task:
     """Return the task of this id, case ignored. Raises: TaskNotFoundError that names near ones."""
-    snapshot = store.read()
     task = snapshot.find(identifier)
     if task is None:
         near = get_close_matches(identifier, snapshot.tasks, n=3, cutoff=0.6)

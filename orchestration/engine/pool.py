@@ -3,11 +3,12 @@
 Guarantees: every task that was claimed is settled, or said to be in doubt; nothing is claimed after `wind_down`.
 """
 
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from queue import Empty, SimpleQueue
 from typing import Final
 
 import structlog
@@ -58,43 +59,60 @@ class Pool:
     poll: timedelta | None = None
     choose: Callable[[Snapshot], Task | None] | None = None
     """Which task to claim; the default is the most urgent that may start."""
-    _wake: threading.Event = field(default_factory=threading.Event)
+    _wakes: SimpleQueue[None] = field(default_factory=SimpleQueue)
+    """Not an event: a signal handler may put while this thread waits, and would wait for an event's lock for ever."""
     _winding_down: bool = False
     _stopping: bool = False
     _flights: dict[TaskId, _Flight] = field(default_factory=dict)
     _settled: list[Task] = field(default_factory=list)
     _in_doubt: list[tuple[TaskId, str]] = field(default_factory=list)
+    _trouble: TaskqError | None = None
+    """What kept us from claiming; nothing more is claimed then."""
 
     def wind_down(self) -> None:
         """Claim nothing more; a second call ends what runs now. Safe to call from a signal handler."""
         self._stopping = self._winding_down
         self._winding_down = True
-        self._wake.set()
+        self._wakes.put(None)
 
     def run(self) -> RunSummary:
-        """Run until nothing is ready (with *poll*: until wound down), then return what was done."""
+        """Run until nothing is ready (with *poll*: until wound down), then return what was done.
+
+        Raises: what claiming raised, when everything that was claimed before has ended.
+        """
         with ThreadPoolExecutor(self.max_parallel, thread_name_prefix="attempt") as threads:
             while True:
                 self._land_finished()
-                if not self._winding_down:
-                    self._fill(threads)
-                if not self._flights and (self._winding_down or self.poll is None):
+                self._fill(threads)
+                if not self._flights and (self._claims_no_more or self.poll is None):
                     break
                 self._wait()
                 self._pass_on_stops()
+        if self._trouble is not None:
+            raise self._trouble
         return RunSummary(settled=tuple(self._settled), in_doubt=tuple(self._in_doubt), interrupted=self._winding_down)
 
     def _wait(self) -> None:
         """Sleep until a worker ends, a signal comes, or it is time to look again."""
         pause = LOOK if self._flights or self.poll is None else self.poll
-        self._wake.wait(pause.total_seconds())
-        self._wake.clear()
+        with suppress(Empty):
+            self._wakes.get(timeout=pause.total_seconds())
+            while True:
+                self._wakes.get_nowait()
+
+    @property
+    def _claims_no_more(self) -> bool:
+        return self._winding_down or self._trouble is not None
 
     def _fill(self, threads: ThreadPoolExecutor) -> None:
         clock = self.worker.parts.clock
         choose = self.choose or (lambda snapshot: next_task(snapshot, now=clock.now()))
-        while len(self._flights) < self.max_parallel and not self._winding_down:
-            task = self.worker.claim(choose)
+        while len(self._flights) < self.max_parallel and not self._claims_no_more:
+            try:
+                task = self.worker.claim(choose)
+            except TaskqError as error:
+                self._trouble = error
+                return
             if task is None:
                 return
             self.worker.parts.observe(TaskClaimed(task=task, at=clock.now()))
@@ -102,17 +120,19 @@ class Pool:
 
     def _launch(self, task: Task, threads: ThreadPoolExecutor) -> None:
         switch = StopSwitch()
-        queue = self.worker.store.read().queue or ""
-        future = threads.submit(self.worker.run, task, queue=queue, switch=switch)
-        future.add_done_callback(lambda _done: self._wake.set())
+        future = threads.submit(self._fly, task, switch)
+        future.add_done_callback(lambda _done: self._wakes.put(None))
         self._flights[task.id] = _Flight(task, switch, future)
+
+    def _fly(self, task: Task, switch: StopSwitch) -> Task:
+        return self.worker.run(task, queue=self.worker.store.read().queue or "", switch=switch)
 
     def _land_finished(self) -> None:
         for flight in [flight for flight in self._flights.values() if flight.future.done()]:
             del self._flights[flight.task.id]
             try:
                 self._settled.append(flight.future.result())
-            except TaskqError as error:
+            except Exception as error:  # whatever it was, the others go on
                 log.exception("attempt.in_doubt", task=flight.task.id, attempt=flight.task.attempt)
                 self._in_doubt.append((flight.task.id, str(error)))
 
@@ -120,10 +140,16 @@ class Pool:
         """Stop what the operator ended: all of it after a second signal, and what was cancelled meanwhile."""
         if not self._flights:
             return
-        snapshot = self.worker.store.read()
+        if self._stopping:
+            for flight in self._flights.values():
+                flight.switch.throw("interrupted")
+            return
+        try:
+            snapshot = self.worker.store.read()
+        except TaskqError as error:  # it is looked at again soon
+            log.warning("journal.unreadable", error=str(error))
+            return
         for flight in self._flights.values():
             current = snapshot.find(flight.task.id)
-            if self._stopping:
-                flight.switch.throw("interrupted")
-            elif current is None or not is_claim_of(flight.task, current):
+            if current is None or not is_claim_of(flight.task, current):
                 flight.switch.throw("cancelled")

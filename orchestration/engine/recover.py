@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from orchestration.core.attempts import AttemptSpec
-from orchestration.core.errors import BusyError, TaskqError
+from orchestration.core.attempts import AttemptResult, AttemptSpec
+from orchestration.core.errors import BusyError, CorruptStateError, TaskNotFoundError, TaskqError
 from orchestration.core.facts import Runner
 from orchestration.core.models import Task
 from orchestration.engine.lease import is_held
@@ -36,7 +36,7 @@ class Recovery:
         for task in self.abandoned():
             try:
                 recovered.append(self._recover(task))
-            except BusyError as error:
+            except (BusyError, TaskNotFoundError) as error:
                 log.info("task.recovered_elsewhere", task=task.id, reason=str(error))
         return tuple(recovered)
 
@@ -52,16 +52,33 @@ class Recovery:
         if task.run is None:
             return self._requeue(task, "it was running under no runner that is known")
         reason = f"runner {task.run.runner.host}:{task.run.runner.pid} is gone"
-        records = self.worker.parts.records
-        result = records.load_result(task.id, task.run.attempt)
+        result = self._result(task.id, task.run.attempt)
         if result is not None and result.token == task.run.token:
             return self.worker.settle(task, result)
-        spec = records.load_spec(task.id, task.run.attempt)
+        try:
+            spec = self.worker.parts.records.load_spec(task.id, task.run.attempt)
+        except CorruptStateError as error:
+            return self._requeue(task, f"{reason}, and what it left stays in {task.run.folder}: {error}")
         if spec is None or spec.token != task.run.token:
             return self._requeue(task, reason)
         self._reap(spec)
-        result = self.worker.salvage(task, spec, switch=StopSwitch())
+        try:
+            result = self.worker.salvage(task, spec, switch=StopSwitch())
+        except BusyError:
+            raise
+        except TaskqError as error:
+            return self._requeue(task, f"{reason}, and what it left stays in {task.run.folder}: {error}")
+        if result.failure is not None:
+            reason = f"{reason}, and what it left stays in {task.run.folder}: {result.failure.message}"
         return self.worker.settle(task, result, reason=reason)
+
+    def _result(self, identifier: str, attempt: int) -> AttemptResult | None:
+        """Return the result that the runner left; one that cannot be read is none."""
+        try:
+            return self.worker.parts.records.load_result(identifier, attempt)
+        except CorruptStateError as error:
+            log.warning("result.unreadable", task=identifier, attempt=attempt, error=str(error))
+            return None
 
     def _reap(self, spec: AttemptSpec) -> None:
         try:

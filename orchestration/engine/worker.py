@@ -1,19 +1,20 @@
 """One attempt of one claimed task, from its lease to its settlement.
 
-Guarantees: a result is accepted only from the claim that the journal knows (the token); the result is on disk before
-the journal is told; a task never stays in a running status because its worker failed.
+Guarantees: a result is accepted only from the claim that the journal knows (the token); the result is on disk, where
+its disk takes it, before the journal is told; a task never stays in a running status because its worker failed.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Final
 
 import structlog
 
 from orchestration.core.attempts import AttemptResult, AttemptSpec
-from orchestration.core.errors import BusyError
+from orchestration.core.errors import BusyError, TaskqError
 from orchestration.core.events import TaskSettled
-from orchestration.core.facts import Run, Runner
+from orchestration.core.facts import Failure, Run, Runner
 from orchestration.core.models import SCHEMA_VERSION, Task
 from orchestration.core.naming import branch_for
 from orchestration.core.ports import TaskStore
@@ -29,6 +30,8 @@ from orchestration.pipeline.stage import Attempt, StopSwitch
 from orchestration.support.files import make_private_folder
 
 log = structlog.get_logger()
+
+_NOT_BUILT: Final = Failure(stage="build", code="bug", message="the attempt ended well, but nothing was built")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,12 +126,16 @@ class Worker:
             revision=ended.revision,
             failure=ended.failure,
             collected=ended.collected,
-            stopped=switch.reason,
+            stopped=ended.stopped,
             session=ended.session,
             usage=ended.usage,
             timings=ended.timings,
         )
-        return self.parts.records.save_result(result, ended.task)
+        try:
+            return self.parts.records.save_result(result, ended.task)
+        except TaskqError as error:  # what was collected counts, also when only the journal can still be written
+            log.warning("result.not_saved", task=result.task, attempt=result.attempt, error=str(error))
+            return result
 
     def _enter(self, task: Task, status: Status) -> Task:
         """Record that the held task is in *status* now. Raises: BusyError when the claim is no longer ours."""
@@ -183,8 +190,9 @@ def settled(current: Task, result: AttemptResult, *, reason: str | None = None) 
     if result.failure is not None:
         failed = known.advance(Status.FAILED, at=at, reason=result.failure.code)
         return replace(failed, error=result.failure, charged=current.charged + 1)
-    building = known if known.status is Status.BUILDING else known.advance(Status.BUILDING, at=at)
-    return replace(building.advance(Status.REVIEW, at=at), charged=current.charged + 1)
+    if current.status is Status.PLANNING:
+        return settled(current, replace(result, failure=_NOT_BUILT))
+    return replace(known.advance(Status.REVIEW, at=at), charged=current.charged + 1)
 
 
 def first_spec(task: Task, *, queue: str) -> AttemptSpec:

@@ -1,13 +1,20 @@
 """An attempt's output: capped on disk, its tail in memory, and passed on to whoever watches.
 
-Guarantees: memory and disk used do not grow with what a program writes; the file is flushed at every chunk.
+Guarantees: memory and disk used do not grow with what a program writes; the file is flushed at every chunk; a disk
+that takes no more ends the log, and not the work.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+import structlog
+
 from orchestration.core.ports import Output, Stream
+from orchestration.support.files import storage_errors
+
+log = structlog.get_logger()
 
 TAIL: Final = 4096
 """Bytes of each stream that a failure report shows."""
@@ -23,17 +30,21 @@ class StageLog:
         self._tails: dict[Stream, bytes] = {"stdout": b"", "stderr": b""}
         self._written = 0
         self._dropped = 0
+        self._is_full = False
 
     def __enter__(self) -> Self:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file = self._path.open("ab", buffering=0)
+        with storage_errors("write", self._path):
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = self._path.open("ab", buffering=0)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._dropped:
-            self._file.write(b"\n[taskq: %d bytes above the output limit were dropped]\n" % self._dropped)
+            why = b"above the output limit" if not self._is_full else b"that the disk did not take"
+            with suppress(OSError):
+                self._file.write(b"\n[taskq: %d bytes %s were dropped]\n" % (self._dropped, why))
         self._file.close()
 
     def write(self, stream: Stream, chunk: bytes) -> None:
@@ -41,10 +52,21 @@ class StageLog:
         self._tails[stream] = (self._tails[stream] + chunk)[-TAIL:]
         kept = chunk[: max(self._limit - self._written, 0)]
         if kept:
-            self._file.write(kept)
-            self._written += len(kept)
             self._watch(stream, kept)
-        self._dropped += len(chunk) - len(kept)
+        written = self._keep(kept)
+        self._written += written
+        self._dropped += len(chunk) - written
+
+    def _keep(self, chunk: bytes) -> int:
+        """Write *chunk* as far as the disk takes it; return how far that was."""
+        written = 0
+        try:
+            while written < len(chunk) and not self._is_full:
+                written += self._file.write(chunk[written:])
+        except OSError as error:
+            self._is_full = True
+            log.warning("log.cut", path=str(self._path), error=str(error))
+        return written
 
     def tail(self, stream: Stream) -> str:
         """Return the end of what *stream* brought."""

@@ -30,16 +30,24 @@ def process(
 ) -> Attempt:
     """Return what is known of *attempt* after the recipe."""
     for stage in recipe:
-        stopped = attempt.failure is not None or switch.reason is not None
-        if stopped and not stage.always:
-            continue
+        if not stage.always:
+            attempt = attempt if attempt.failure is not None else _cut(attempt, switch)
+            if attempt.failure is not None or attempt.stopped is not None:
+                continue
         observe(StageStarted(task=attempt.task, stage=stage.name, at=clock.now()))
         started = clock.monotonic()
         attempt = _run(attempt, stage, enter=enter)
+        if not stage.always and attempt.failure is not None:
+            attempt = _cut(attempt, switch)
         elapsed = timedelta(seconds=clock.monotonic() - started)
         attempt = replace(attempt, timings={**attempt.timings, stage.name: elapsed})
         observe(StageEnded(task=attempt.task, stage=stage.name, elapsed=elapsed, succeeded=attempt.failure is None))
     return attempt
+
+
+def _cut(attempt: Attempt, switch: StopSwitch) -> Attempt:
+    """Return the attempt as cut short, when the switch was thrown; the first reason stays."""
+    return replace(attempt, stopped=attempt.stopped or switch.reason)
 
 
 def _run(attempt: Attempt, stage: Stage, *, enter: Enter) -> Attempt:

@@ -26,6 +26,10 @@ class Room:
             raise SandboxError("no sandbox is open")
         return self._sandbox
 
+    def end_leftovers(self, spec: AttemptSpec) -> None:
+        """End whatever earlier attempts of the task left running, found by label."""
+        self._provider.reap({name: value for name, value in spec.labels.items() if name != "taskq.attempt"})
+
     def enter(self, spec: AttemptSpec) -> Sandbox:
         """Open the sandbox in which the agent works; a thrown stop switch stops it."""
         sandbox = self._open(spec)

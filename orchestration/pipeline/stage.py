@@ -20,7 +20,8 @@ class Attempt:
     """What is known of an attempt so far; every stage returns it with more known.
 
     *prepared* says that there is a workspace to work in and to collect from; *collected* turns False once an agent may
-    have written there, and True again when what it wrote is under our ref.
+    have written there, and True again when what it wrote is under our ref. *stopped* is why it was cut short from
+    outside; None also when that came too late to cut anything.
     """
 
     task: Task
@@ -33,6 +34,7 @@ class Attempt:
     usage: Usage | None = None
     revision: Revision | None = None
     failure: Failure | None = None
+    stopped: StopReason | None = None
     timings: Mapping[str, timedelta] = field(default_factory=dict)
 
 

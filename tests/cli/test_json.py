@@ -42,6 +42,8 @@ def test_every_command_keeps_to_the_schema(worked: Cli) -> None:
     check(worked("review", "A", "--json").json, "brief")
     check(worked("diff", "A", "--json").json, "revision")
     check(worked("show", "F", "--json").json, "task")
+    check(worked("logs", "F", "--json").json, "logs")
+    check(worked("init", "elsewhere", "--json").json, "init")
     check(worked("approve", "A", "--land", "ff", "--json").json, "task")
     check(worked("approve", "B", "--json").json, "task")
     check(worked("retry", "F", "--json").json, "task")

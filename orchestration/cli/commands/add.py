@@ -107,7 +107,7 @@ def _add(ctx: click.Context, flags: TaskDraft, *, task_file: Path | None, bulk: 
     if task_file is not None:
         return (app(ctx).add_file(task_file, flags),)
     if bulk is None:
-        return app(ctx).add([flags])
+        return (app(ctx).add_one(flags),)
     if bulk == "-":
         return app(ctx).add_many("<stdin>", sys.stdin.buffer.read(), flags)
     return app(ctx).add_many(bulk, app(ctx).read_input(Path(bulk)), flags)

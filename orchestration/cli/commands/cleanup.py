@@ -6,7 +6,7 @@ from typing import Literal
 import click
 
 from orchestration.cli.options import app, id_option, json_option, queue_option
-from orchestration.cli.output import print_json, say
+from orchestration.cli.output import one_line, print_json, say
 from orchestration.core.errors import EXIT_FAILED
 
 
@@ -40,7 +40,11 @@ def command(
     if as_json:
         print_json([asdict(report) for report in reports])
     elif not reports:
-        say("No tasks to clean up.")
+        say(
+            "Nothing to clean up."
+            if identifier is None
+            else f"Nothing to clean up: {one_line(app(ctx).task(identifier))}"
+        )
     else:
         for report in reports:
             what = ", ".join(report.removed) or "nothing left to remove"

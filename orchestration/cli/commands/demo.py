@@ -44,7 +44,8 @@ def _show_diff(app: App, task: Task) -> None:
 def _next_steps(folder: Path, *, keep: bool) -> None:
     _title("What next")
     if keep:
-        say(f"  export XDG_STATE_HOME={folder}/state XDG_CACHE_HOME={folder}/cache XDG_DATA_HOME={folder}/data")
+        for name in ("state", "cache", "data"):
+            say(f"  export XDG_{name.upper()}_HOME={folder}/{name}")
         say(f"  export TASKQ_QUEUE={folder}/queue")
         say("  taskq status; taskq review text; taskq approve text")
         say(f"  rm -r {folder}     when you have seen enough")

@@ -1,5 +1,8 @@
 """`taskq review`."""
 
+import shutil
+import textwrap
+
 import click
 
 from orchestration.cli.commands.diff import shown
@@ -70,7 +73,7 @@ def lines(brief: Brief) -> list[str]:
     """Return the brief of a task, made for one screen."""
     task = brief.task
     took = [f"{stage} {spell_duration(value)}" for stage, value in brief.result.timings.items()] if brief.result else []
-    rows = [f"{task.id}: {task.title or ''}", f"  asked    {_first_lines(task)}"]
+    rows = [f"{task.id}: {task.title or ''}", *_asked(task)]
     rows.append(f"  changed  {size(brief)}, attempt {task.attempt}, agent {task.agent}, sandbox {task.sandbox}")
     if task.revision is not None:
         revision = task.revision
@@ -89,9 +92,17 @@ def lines(brief: Brief) -> list[str]:
     return rows
 
 
-def _first_lines(task: Task) -> str:
-    text = " ".join((task.text or "").split())
-    return text if len(text) <= 200 else text[:199] + "…"
+def _asked(task: Task) -> list[str]:
+    """Return the start of the prompt, wrapped to the terminal."""
+    width = max(shutil.get_terminal_size().columns, 40)
+    return textwrap.wrap(
+        " ".join((task.text or "").split()),
+        width=width,
+        initial_indent="  asked    ",
+        subsequent_indent=" " * 11,
+        max_lines=3,
+        placeholder=" …",
+    )
 
 
 def _counts(added: int | None, removed: int | None) -> str:

@@ -3,7 +3,7 @@
 import click
 
 from orchestration.cli.options import app, id_option, json_option, queue_option
-from orchestration.cli.output import columns, is_terminal, print_json, say, warn
+from orchestration.cli.output import columns, is_terminal, print_json, say
 from orchestration.core.models import Task
 from orchestration.core.status import Status
 
@@ -22,8 +22,6 @@ def command(
 ) -> None:
     """Show the tasks, by status. Into a pipe: one line a task, with tabs: id, status, attempt, reason, title."""
     snapshot = app(ctx).read()
-    for damage in snapshot.damage:
-        warn(f"the journal is damaged at line {damage.line}: {damage.why}; mend it with: taskq fsck --repair")
     chosen = [app(ctx).task(identifier)] if identifier is not None else list(snapshot.tasks.values())
     tasks = [task for task in chosen if _matches(task, statuses, labels)]
     if as_json:

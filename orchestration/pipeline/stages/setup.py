@@ -23,8 +23,10 @@ def setup(
     facts = repository.inspect(Path(attempt.task.repo), attempt.task.base, None)
     start = _start(attempt.task, facts.base_commit, repository=repository, dirty_run=dirty_run)
     spec = replace(attempt.spec, base_commit=facts.base_commit, start_commit=start)
-    records.save_spec(spec)
+    if dirty_run:
+        room.end_leftovers(spec)
     workspace.prepare(spec, attempt.folders)
+    records.save_spec(spec)  # whoever finds it may collect: from here on the workspace is complete
     room.enter(spec)
     return replace(attempt, spec=spec, prepared=True, collected=False)
 
