@@ -11,13 +11,20 @@ from typing import Any, Final
 from orchestration.core.drafts import TaskDraft
 from orchestration.core.errors import TaskqError, UsageError
 from orchestration.core.models import Limits, Task
-from orchestration.core.naming import TaskId, branch_for, check_branch, id_from_stem, task_id, worktree_path
+from orchestration.core.naming import (
+    TaskId,
+    branch_for,
+    check_branch,
+    check_label,
+    id_from_stem,
+    task_id,
+    worktree_path,
+)
 from orchestration.core.repository import RepositoryFacts
 from orchestration.core.settings import Settings
 from orchestration.core.status import Status
 
 TITLE_LENGTH: Final = 72
-LABEL_LENGTH: Final = 64
 
 
 Inspect = Callable[[Path, str, str | None], RepositoryFacts]
@@ -135,10 +142,7 @@ def _identifier(draft: TaskDraft) -> TaskId:
 
 
 def _labels(labels: Sequence[str]) -> tuple[str, ...]:
-    for label in labels:
-        if not label.strip() or len(label) > LABEL_LENGTH or not label.isprintable():
-            raise UsageError(f"{label[:LABEL_LENGTH]!a} is no label: use 1 to {LABEL_LENGTH} printable characters")
-    return tuple(dict.fromkeys(labels))
+    return tuple(dict.fromkeys(map(check_label, labels)))
 
 
 def _limits(draft: TaskDraft, defaults: Limits) -> Limits:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from orchestration.core.drafts import TaskDraft
 from orchestration.core.errors import TaskFileError, TaskqError
-from orchestration.core.naming import check_branch, task_id
+from orchestration.core.naming import check_branch, check_label, task_id
 from orchestration.store.front_matter import Given, Keys
 from orchestration.support.quantities import duration, moment, size
 
@@ -21,7 +21,6 @@ _SWITCH: Final[Mapping[str, bool]] = MappingProxyType(
     {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 )
 _PROMPTS: Final = ("task", "text")
-LABEL_LENGTH: Final = 100
 
 Reader = Callable[[Given], Any]
 
@@ -75,7 +74,7 @@ def _readers(now: datetime) -> Mapping[str, Reader]:
         "model": _text,
         "sandbox": _text,
         "priority": _integer,
-        "labels": lambda given: _words(given, _label),
+        "labels": lambda given: _words(given, check_label),
         "after": lambda given: _words(given, task_id),
         "not_before": lambda given: moment(_text(given), now=now),
         "limits": _limits,
@@ -130,12 +129,6 @@ def _words(given: Given, check: Callable[[str], str]) -> tuple[str, ...]:
         except (ValueError, TaskqError) as error:
             raise _WrongError(str(error), line) from error
     return tuple(dict.fromkeys(checked))
-
-
-def _label(word: str) -> str:
-    if not word or not word.isprintable() or len(word) > LABEL_LENGTH:
-        raise ValueError(f"{word!a:.40} is no label; use 1 to {LABEL_LENGTH} printable characters")
-    return word
 
 
 def _limits(given: Given) -> Mapping[str, timedelta | int]:

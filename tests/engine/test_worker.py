@@ -4,14 +4,16 @@ from dataclasses import replace
 import pytest
 
 from orchestration.core.attempts import AttemptResult
-from orchestration.core.errors import BusyError, StorageError
-from orchestration.core.events import StageStarted, TaskSettled
+from orchestration.core.errors import BusyError, CorruptStateError
+from orchestration.core.events import RunEvent, StageStarted, TaskSettled
 from orchestration.core.models import Task
+from orchestration.core.naming import TaskId
+from orchestration.core.ports import AgentJob, AgentResult
 from orchestration.core.status import Status
 from orchestration.engine.lease import hold, is_held
 from orchestration.pipeline.stage import StopSwitch
 from tests.engine.conftest import Engine
-from tests.engine.fakes import FAILED, START, STOPPED, a_revision
+from tests.engine.fakes import DONE, FAILED, START, STOPPED, FakeSandbox, a_revision
 
 
 def run(engine: Engine, task: Task, switch: StopSwitch | None = None) -> Task:
@@ -19,8 +21,17 @@ def run(engine: Engine, task: Task, switch: StopSwitch | None = None) -> Task:
 
 
 def a_result(token: int) -> AttemptResult:
-    identifier = Engine.__name__ and "T-1"
-    return AttemptResult(task=identifier, attempt=1, token=token, finished_at=START, revision=a_revision())  # type: ignore[arg-type]  # a plain id
+    return AttemptResult(task=TaskId("T-1"), attempt=1, token=token, finished_at=START, revision=a_revision())
+
+
+def after(result: AgentResult, deed: Callable[[], object]) -> Callable[[FakeSandbox, AgentJob], AgentResult]:
+    """Return an agent's work that does *deed* and ends with *result*."""
+
+    def work(_sandbox: FakeSandbox, _job: AgentJob) -> AgentResult:
+        deed()
+        return result
+
+    return work
 
 
 def test_a_claimed_task_goes_through_its_stages_to_review(engine: Engine) -> None:
@@ -40,7 +51,7 @@ def test_the_lease_is_held_while_the_agent_works_and_its_result_is_on_disk_befor
     engine.add("T-1")
     lease = engine.records.folders("T-1", 1).lease
     seen: list[bool] = []
-    engine.agent.work = lambda _sandbox, _job: seen.append(is_held(lease)) or FAILED  # type: ignore[func-returns-value]  # notes and goes on
+    engine.agent.work = after(FAILED, lambda: seen.append(is_held(lease)))
     settled = run(engine, engine.claim())
     result = engine.records.load_result("T-1", 1)
     assert seen == [True]
@@ -80,14 +91,15 @@ def test_the_same_result_under_the_right_token_does(engine: Engine) -> None:
     assert engine.worker.settle(task, a_result(task.run.token)).status is Status.REVIEW
 
 
-def test_an_attempt_that_lost_its_claim_stops_at_the_next_stage_and_leaves_the_task_alone(engine: Engine) -> None:
+def test_an_attempt_that_lost_its_claim_never_starts_its_agent_and_leaves_the_task_alone(engine: Engine) -> None:
     engine.add("T-1")
+    worked: list[bool] = []
+    engine.agent.work = after(DONE, lambda: worked.append(True))
     task = engine.claim()
-    cancelled = engine.store.change("T-1", lambda current: current.advance(Status.CANCELLED, at=START), by="test")
-    after = run(engine, task)
+    engine.store.change("T-1", lambda current: current.advance(Status.CANCELLED, at=START), by="test")
+    run(engine, task)
     assert engine.task().status is Status.CANCELLED
-    assert after.rev in {cancelled.rev, cancelled.rev + 1}
-    assert "build" not in [event.stage for event in engine.events if isinstance(event, StageStarted)]
+    assert worked == []
 
 
 def test_a_lease_that_somebody_holds_fails_the_attempt_and_not_the_runner(engine: Engine) -> None:
@@ -104,7 +116,7 @@ def test_a_lease_that_somebody_holds_fails_the_attempt_and_not_the_runner(engine
 def test_an_agent_that_is_stopped_goes_back_to_todo_uncharged_with_its_work(engine: Engine) -> None:
     engine.add("T-1")
     switch = StopSwitch()
-    engine.agent.work = lambda _sandbox, _job: switch.throw("interrupted") or STOPPED  # type: ignore[func-returns-value]  # throws and ends
+    engine.agent.work = after(STOPPED, lambda: switch.throw("interrupted"))
     settled = run(engine, engine.claim(), switch)
     assert (settled.status, settled.reason, settled.charged) == (Status.TODO, "interrupted", 0)
     assert settled.revision == a_revision()
@@ -113,35 +125,22 @@ def test_an_agent_that_is_stopped_goes_back_to_todo_uncharged_with_its_work(engi
 def test_a_stop_that_comes_when_the_agent_is_done_does_not_throw_its_work_away(engine: Engine) -> None:
     engine.add("T-1")
     switch = StopSwitch()
-    parts = replace(
-        engine.parts,
-        observe=lambda event: (
-            switch.throw("interrupted") if isinstance(event, StageStarted) and event.stage == "collect" else None
-        ),
-    )
-    worker = replace(engine.worker, parts=parts)
+
+    def stop_at_collect(event: RunEvent) -> None:
+        if isinstance(event, StageStarted) and event.stage == "collect":
+            switch.throw("interrupted")
+
+    worker = replace(engine.worker, parts=replace(engine.parts, observe=stop_at_collect))
     assert worker.run(engine.claim(), queue="q", switch=switch).status is Status.REVIEW
 
 
-def test_what_was_collected_is_recorded_although_its_folder_takes_no_result(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_collected_is_recorded_although_its_folder_takes_no_result(engine: Engine) -> None:
     engine.add("T-1")
-    engine.agent.work = occupy(engine)
+    place = engine.records.folders("T-1", 1).result
+    engine.agent.work = after(DONE, lambda: (place / "in-the-way").mkdir(parents=True))
     settled = run(engine, engine.claim())
     assert (settled.status, settled.revision) == (Status.REVIEW, a_revision())
-    assert not engine.records.folders("T-1", 1).result.is_file()
-
-
-def occupy(engine: Engine) -> Callable[..., object]:  # type: ignore[misc]  # an agent's work
-    """Return an agent's work after which the place of result.json is taken by a folder."""
-    from tests.engine.fakes import DONE
-
-    def work(_sandbox: object, _job: object) -> object:
-        (engine.records.folders("T-1", 1).result / "in-the-way").mkdir(parents=True)
-        return DONE
-
-    return work
+    assert place.is_dir()
 
 
 def test_cleanup_after_a_failure_sees_the_settled_task(engine: Engine) -> None:
@@ -153,19 +152,20 @@ def test_cleanup_after_a_failure_sees_the_settled_task(engine: Engine) -> None:
     assert seen == [settled]
 
 
-def test_a_journal_that_takes_no_result_leaves_it_on_disk_for_the_next_run(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_journal_that_takes_no_result_leaves_it_on_disk_for_the_next_run(engine: Engine) -> None:
     engine.add("T-1")
     journal = engine.queue_folder / "tasks.jsonl"
-    engine.agent.work = lambda _sandbox, _job: journal.rename(journal.with_name("hidden")) and FAILED
+    sound = journal.read_bytes()
     task = engine.claim()
-    with pytest.raises((StorageError, Exception), match=r".") as caught:
+
+    def damage() -> None:
+        nonlocal sound
+        sound = journal.read_bytes()
+        journal.write_bytes(b"no journal\n" + sound)
+
+    engine.agent.work = after(FAILED, damage)
+    with pytest.raises(CorruptStateError):
         run(engine, task)
-    assert caught.value is not None
-    result = engine.records.load_result("T-1", 1)
-    assert result is not None
-    journal.unlink(missing_ok=True)
-    journal.with_name("hidden").rename(journal)
-    (recovered,) = engine.recover()
-    assert recovered.status is Status.FAILED
+    journal.write_bytes(sound)
+    (settled,) = engine.recover()
+    assert (settled.status, settled.reason) == (Status.FAILED, "agent_failed")
