@@ -42,7 +42,7 @@ def spell(draft: TaskDraft) -> bytes:
 def _said(draft: TaskDraft) -> Iterator[tuple[str, str]]:
     for key, value in draft._asdict().items():
         if value is not None and key not in _NO_KEYS:
-            yield key, json.dumps(_plain(value))
+            yield key, json.dumps(_plain(value), ensure_ascii=False)
 
 
 def _plain(value: Any) -> Any:
