@@ -4,21 +4,17 @@ Guarantees: a task's status changes only through ``Task.advance``, along the tab
 Not responsible for: how values are stored (``store.codec``) or found on disk.
 """
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from orchestration.core.errors import IllegalTransitionError
+from orchestration.core.naming import TaskId
 from orchestration.core.status import RUNNING, TRANSITIONS, Status
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
-
+if TYPE_CHECKING:  # quoted below: what `taskq add` never needs is not loaded for it
     from orchestration.core.facts import Failure, Landed, Revision, Run, Usage
-    from orchestration.core.naming import TaskId
 
 SCHEMA_VERSION: Final = 1
 """The ``v`` that this taskq writes; a task with a larger one is refused."""
@@ -76,12 +72,12 @@ class Task:
     allow_empty: bool = False
     attempt: int = 0
     charged: int = 0
-    run: Run | None = None
-    revision: Revision | None = None
+    run: "Run | None" = None
+    revision: "Revision | None" = None
     verification: Mapping[str, Any] | None = None
-    usage: Usage | None = None
-    landed: Landed | None = None
-    error: Failure | None = None
+    usage: "Usage | None" = None
+    landed: "Landed | None" = None
+    error: "Failure | None" = None
 
     def advance(self, to: Status, *, at: datetime, reason: str | None = None, hint: str = "") -> Self:
         """Return this task in status *to*, or refuse with IllegalTransitionError."""

@@ -6,7 +6,6 @@ Guarantees: an unknown key is an error that names the nearest right one; an empt
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -83,6 +82,8 @@ def _readers(now: datetime) -> Mapping[str, Reader]:
 
 
 def _advice(key: str, known: list[str]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 -- only for an error
+
     near = get_close_matches(key, known, n=1)
     return f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
 

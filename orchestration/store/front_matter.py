@@ -5,8 +5,7 @@ Not responsible for: which keys there are and what they mean (``store.task_files
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import frontmatter
 import yaml
@@ -21,8 +20,7 @@ NESTING: Final = 8
 _PLAIN_TAGS: Final = frozenset({"tag:yaml.org,2002:str", "tag:yaml.org,2002:seq", "tag:yaml.org,2002:map"})
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(NamedTuple):
     """A value as it was written, and where: text, a list, or a mapping of such."""
 
     value: "str | int | bool | list[Given] | dict[str, Given]"

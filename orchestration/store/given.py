@@ -4,6 +4,7 @@ Guarantees: no other task's file is overwritten or removed.
 """
 
 import json
+import os
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -26,7 +27,7 @@ def write_given(path: Path, content: bytes) -> bool:
     with storage_errors("write", path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            with path.open("xb") as file:
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
                 file.write(content)
         except FileExistsError:
             return False

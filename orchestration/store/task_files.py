@@ -12,12 +12,11 @@ from typing import Final
 
 from orchestration.core.drafts import TaskDraft
 from orchestration.core.errors import DuplicateTaskError, StorageError, TaskFileError
-from orchestration.core.naming import task_id
 from orchestration.store.draft_keys import draft_from
 from orchestration.store.front_matter import Given, Keys, is_fence, opens, split_document
-from orchestration.store.layout import QueueFolder
+from orchestration.store.given import given_file, write_given
 from orchestration.store.line import BadRecordError, strict_object
-from orchestration.support.files import create_durably, make_private_folder, storage_errors
+from orchestration.support.files import storage_errors
 
 TASK_FILE_BYTES: Final = 8 * 1024**2
 BULK_FILE_BYTES: Final = 256 * 1024**2
@@ -68,19 +67,13 @@ def store_task_file(queue: Path, identifier: str, content: bytes, given: Path | 
 
     Raises: DuplicateTaskError when another file is there; StorageError.
     """
-    folder = QueueFolder(queue).tasks
-    path = folder / f"{task_id(identifier)}.md"
+    path = given_file(queue, identifier)
     if given is not None and path.exists() and path.samefile(given):
         return path
-    make_private_folder(folder)
-    try:
-        create_durably(path, content)
-    except FileExistsError as error:
-        if _holds(path, content):
-            return path
-        msg = f"{path} is there with other content; move it away or give the task another id"
-        raise DuplicateTaskError(msg, code="task_file_exists") from error
-    return path
+    if write_given(path, content) or _holds(path, content):
+        return path
+    msg = f"{path} is there with other content; move it away or give the task another id"
+    raise DuplicateTaskError(msg, code="task_file_exists")
 
 
 def _holds(path: Path, content: bytes) -> bool:

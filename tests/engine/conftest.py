@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from orchestration.core.events import RunEvent
 from orchestration.core.facts import Runner
@@ -134,3 +135,11 @@ def in_background() -> Callable[[Pool], Callable[[], RunSummary]]:
         return wait
 
     return start
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_logs() -> Iterator[None]:
+    """Log tracebacks as plain text: drawing them for people takes seconds."""
+    structlog.configure(processors=[structlog.processors.format_exc_info, structlog.processors.JSONRenderer()])
+    yield
+    structlog.reset_defaults()

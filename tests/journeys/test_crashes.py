@@ -43,8 +43,7 @@ def state(taskq: Taskq) -> Path:
 
 
 def queue_id(taskq: Taskq) -> str:
-    (attempts,) = state(taskq).glob("*/attempts")
-    return attempts.parent.name
+    return str(taskq.json("fsck")["queue"])
 
 
 @contextmanager
@@ -287,3 +286,19 @@ def test_a_state_folder_that_fills_up_fails_the_attempt_with_that_reason_and_kee
     (report,) = taskq.json("cleanup")
     assert any("could not be collected" in kept for kept in report["kept"])
     assert (folder / "workspace/work.txt").exists()
+
+
+@pytest.mark.parametrize("form", ["--follow", "--json"])
+def test_a_reader_that_goes_away_does_not_disturb_the_run(taskq: Taskq, repo: Repo, form: str) -> None:
+    add(taskq, repo, f"{WORK}; i=0; while [ $i -lt 2000 ]; do echo line $i; i=$((i+1)); done; echo more >> work.txt")
+    with running(taskq, "run", form) as runner:
+        assert runner.stdout is not None
+        runner.stdout.readline()
+        runner.stdout.close()
+        assert runner.stderr is not None
+        assert "Traceback" not in runner.stderr.read()
+        runner.wait(timeout=60)
+        runner.stdout = None
+    task = taskq.task("T-1")
+    assert (task["status"], task["error"]) == ("review", None)
+    assert repo.git("show", f"{task['revision']['ref']}:work.txt") == "attempt-1\nmore"

@@ -66,6 +66,7 @@ def test_a_second_run_does_nothing_until_the_lock_file_changes(checkout: Path, w
     assert calls(checkout) == 2
 
 
+@pytest.mark.full
 def test_an_environment_whose_interpreter_went_away_is_made_again(checkout: Path, with_uv: Mapping[str, str]) -> None:
     run(checkout, environ=with_uv)
     (checkout / ".venv" / "bin" / "python").unlink()
@@ -73,6 +74,7 @@ def test_an_environment_whose_interpreter_went_away_is_made_again(checkout: Path
     assert calls(checkout) == 2
 
 
+@pytest.mark.full
 def test_a_checkout_that_was_moved_gets_its_environment_anew(checkout: Path, with_uv: Mapping[str, str]) -> None:
     run(checkout, environ=with_uv)
     moved = checkout.rename(checkout.with_name("elsewhere"))

@@ -57,7 +57,10 @@ def test_a_missing_capability_skips_and_the_end_of_the_run_says_how_to_get_it(pr
     assert "1 x bwrap is missing: there is no bwrap on PATH; get it with: apt-get install bubblewrap" in ended.stdout
 
 
-@pytest.mark.parametrize("options", [(), ("-p", "xdist", "-n", "1")], ids=["alone", "with workers"])
+WITH_WORKERS = pytest.param(("-p", "xdist", "-n", "1"), id="with workers", marks=pytest.mark.full)
+
+
+@pytest.mark.parametrize("options", [pytest.param((), id="alone"), WITH_WORKERS])
 def test_a_skip_for_a_promised_capability_is_a_failure(project: Project, options: tuple[str, ...]) -> None:
     ended = project.run(SKIPS_FOR_BWRAP, options=options, environ=promise("strace bwrap"))
     assert ended.returncode == 1, ended.stdout

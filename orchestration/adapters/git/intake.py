@@ -121,6 +121,8 @@ def _commit(repo: Path, found: Layout, base: str) -> str:
 
 
 def _refuse_taken(found: Layout, branch: str) -> None:
+    if not layout.has_branch(found, branch):
+        return  # nobody can be on a branch that is not there
     for checkout in layout.checkouts(found):
         if checkout.branch == branch and not _is_of_own_task(checkout, branch):
             message = f"branch {shown(branch)} is checked out in {shown(str(checkout.folder))}; choose another --branch"

@@ -1,0 +1,41 @@
+"""A sandbox of every kind: a shared one with empty folders, and one that a test may spoil."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestration.core.ports import SandboxProvider
+from tests.contracts.sandboxes import PROVIDERS, Opened, opened
+
+
+@pytest.fixture(scope="module", params=PROVIDERS)
+def provider(request: pytest.FixtureRequest, capability: Callable[[str], None]) -> SandboxProvider:
+    needs, make = PROVIDERS[request.param]
+    if needs is not None:
+        capability(needs)
+    return make()
+
+
+@pytest.fixture(scope="module")
+def shared_box(provider: SandboxProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
+    with opened(provider, tmp_path_factory.mktemp("shared")) as box:
+        yield box
+
+
+@pytest.fixture
+def box(shared_box: Opened) -> Opened:
+    """Return a sandbox with empty folders; it was used before."""
+    folders = shared_box.folders
+    for folder in (folders.workspace, folders.git, folders.config, folders.out):
+        for entry in folder.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    return shared_box
+
+
+@pytest.fixture
+def own_box(provider: SandboxProvider, tmp_path: Path) -> Iterator[Opened]:
+    """Return a sandbox that a test may spoil."""
+    with opened(provider, tmp_path) as box:
+        yield box
