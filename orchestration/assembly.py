@@ -131,17 +131,13 @@ class App:
         content = read_task_file(path)
         draft = overlay(flags, parse_task_file(str(path), content, now=self._clock.now()))
         (task,) = self._settle([draft])
-        self._check_free(task.id, where=str(path))
         self._make_queue_folder()
         is_new = not (self.queue_folder / "tasks" / f"{task.id}.md").exists()
-        stored = store_task_file(self.queue_folder, task.id, content, given=path)
-        return self._add_given(replace(task, task_file=str(stored)), stored, is_new=is_new)
-
-    def _check_free(self, identifier: str, *, where: str) -> None:
-        """Refuse an id that is taken. Raises: DuplicateTaskError that names where it was asked for."""
-        if self._store.read().find(identifier) is not None:
-            message = f"{where}: a task {identifier} is in the queue; give another id with --id"
-            raise DuplicateTaskError(message)
+        try:
+            stored = store_task_file(self.queue_folder, task.id, content, given=path)
+            return self._add_given(replace(task, task_file=str(stored)), stored, is_new=is_new)
+        except DuplicateTaskError as error:
+            raise DuplicateTaskError(f"{path}: {error}; or give it another id with --id", code=error.code) from error
 
     def _add_given(self, task: Task, path: Path, *, is_new: bool) -> Task:
         """Add a task whose file is at *path*; a new file goes again when the task is refused."""

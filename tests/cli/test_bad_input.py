@@ -289,3 +289,13 @@ def test_a_file_in_the_place_of_the_queue_is_an_error(cli: Cli, tmp_path: Path) 
 
 def test_a_missing_task_file_is_refused(cli: Cli) -> None:
     refused(cli("add", "--task-file", "nowhere.md"), 2, "nowhere.md")
+
+
+def test_a_task_file_whose_id_is_taken_is_refused_by_name(cli: Cli, repo: Repo, tmp_path: Path) -> None:
+    content = f"---\nrepo: {repo.path}\nagent_command: 'true'\n---\ntext\n"
+    (tmp_path / "fix.md").write_text(content, encoding="utf-8")
+    assert cli("add", "--task-file", "fix.md").code == 0
+    refused(cli("add", "--task-file", "fix.md"), 2, "fix.md: ", "--id")
+    (tmp_path / "fix.md").write_text(content + "other\n", encoding="utf-8")
+    refused(cli("add", "--task-file", "fix.md"), 2, "fix.md: ", "--id")
+    assert (tmp_path / "queue/tasks/fix.md").read_text(encoding="utf-8") == content

@@ -56,6 +56,16 @@ def test_a_task_whose_lease_somebody_holds_is_left_alone(engine: Engine) -> None
     assert engine.task().status is Status.BUILDING
 
 
+def test_a_task_that_has_nothing_to_collect_yet_is_left_alone_too_while_its_lease_is_held(engine: Engine) -> None:
+    engine.add("T-1")
+    engine.claim()
+    folders = engine.records.folders("T-1", 1)
+    folders.root.mkdir(parents=True)
+    with hold(folders.lease):
+        assert engine.recover() == ()
+    assert engine.task().status is Status.PLANNING
+
+
 def test_a_result_that_was_written_before_the_crash_settles_the_task(engine: Engine) -> None:
     task = crash(engine)
     engine.records.save_result(a_result(task, revision=a_revision(), collected=True), task)

@@ -144,7 +144,7 @@ def crash_and_recover(taskq: Taskq, repo: Repo, moment: str, *, delay: float = 0
     assert not list(state(taskq).glob("*/attempts/T-1/*"))
 
 
-@pytest.mark.parametrize("moment", ["setup", "collect"])
+@pytest.mark.parametrize("moment", ["collect"])
 def test_a_runner_killed_at_a_stage_leaves_nothing_that_one_command_does_not_mend(
     taskq: Taskq, repo: Repo, moment: str
 ) -> None:

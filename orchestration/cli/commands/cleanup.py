@@ -39,7 +39,7 @@ def command(
     reports = app(ctx).cleanup(identifier, only=only, keep_worktree=keep_worktree)
     if as_json:
         print_json([asdict(report) for report in reports])
-    elif not reports:
+    elif not any(report.removed or report.kept or report.problem for report in reports):
         say(
             "Nothing to clean up."
             if identifier is None
@@ -47,7 +47,9 @@ def command(
         )
     else:
         for report in reports:
-            what = ", ".join(report.removed) or "nothing left to remove"
+            what = ", ".join(report.removed) or "nothing removed"
+            if not (report.removed or report.kept or report.problem):
+                continue
             say(f"{report.task}: " + (f"error: {report.problem}" if report.problem else what))
             for kept in report.kept:
                 say(f"  kept {kept}")

@@ -51,12 +51,11 @@ def _pieces(app: App, task: Task, *, attempt: int | None, stage: str | None, fol
         current = app.task(task.id)
         over = not current.is_running and current.status != "todo"
         for name, path in app.logs(current, attempt=attempt, stage=stage):
-            if path not in offsets:
-                yield b"==> %b <==\n" % name.encode()
             for piece in _read_from(path, offsets.get(path, 0)):
+                if path not in offsets:
+                    yield b"==> %b <==\n" % name.encode()
                 offsets[path] = offsets.get(path, 0) + len(piece)
                 yield piece
-            offsets.setdefault(path, 0)
         if not follow or over:
             return
         time.sleep(PAUSE)
