@@ -244,10 +244,11 @@ class App:
         Raises: UsageError when the one task asked for cannot be run.
         """
         from orchestration.engine.pool import Pool
+        from orchestration.engine.story import told
         from orchestration.support.signals import on_stop
 
         pool = Pool(
-            worker=self._worker(observe, options),
+            worker=self._worker(told(observe), options),
             max_parallel=options.max_parallel or self.settings.max_parallel,
             poll=options.poll,
         )

@@ -6,6 +6,7 @@ Guarantees: a test that skips for a capability that CI promises (``TASKQ_CI_PROM
 
 import os
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -36,6 +37,17 @@ def own_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             world.setenv(f"GIT_{role}_NAME", "A Tester")
             world.setenv(f"GIT_{role}_EMAIL", "tester@example.invalid")
         yield home
+
+
+@pytest.fixture(autouse=True)
+def own_log() -> Iterator[None]:
+    """Undo how a command that ran inside this process set the log up: it wrote to a stderr that is closed now."""
+    before = sys.modules["structlog"].get_config() if "structlog" in sys.modules else None
+    yield
+    if before is not None:
+        sys.modules["structlog"].configure(**before)
+    elif "structlog" in sys.modules:
+        sys.modules["structlog"].reset_defaults()
 
 
 @pytest.fixture(scope="session")

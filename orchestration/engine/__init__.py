@@ -5,6 +5,7 @@
 ``lease``     the lock that says that an attempt is held
 ``worker``    one attempt of one claimed task, from its lease to its settlement
 ``pool``      a rolling pool of workers, and how it winds down
+``story``     a run told as log events
 ``recover``   tasks whose runner is gone
 ``operate``   approve, retry, cancel, remove
 ``clean``     what cleanup takes away, and what it keeps

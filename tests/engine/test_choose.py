@@ -11,7 +11,7 @@ from orchestration.engine.choose import next_task, obstacle, ready
 from tests.engine.fakes import START, a_task
 
 NAMES = [f"t{number}" for number in range(4)]
-QUICK = settings(max_examples=60)
+QUICK = settings(max_examples=60, deadline=None)
 
 
 def snapshot(*tasks: Task) -> Snapshot:

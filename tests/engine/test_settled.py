@@ -78,7 +78,7 @@ def test_only_an_attempt_that_ended_by_itself_is_charged_and_keeps_its_run() -> 
     assert (stopped.charged, stopped.error, stopped.run) == (1, None, None)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(
     status=st.sampled_from(Status),
     failure=st.none() | st.just(FAILURE),

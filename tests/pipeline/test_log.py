@@ -2,7 +2,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestration.core.errors import StorageError
@@ -26,6 +26,7 @@ def write(path: Path, chunks: list[tuple[Stream, bytes]], *, limit: int) -> tupl
     return log, path.read_bytes(), b"".join(shown)
 
 
+@settings(deadline=None)
 @given(CHUNKS, st.integers(0, 1000))
 def test_what_is_in_the_file_and_what_was_dropped_is_all_that_was_written(
     chunks: list[tuple[Stream, bytes]], limit: int
@@ -39,6 +40,7 @@ def test_what_is_in_the_file_and_what_was_dropped_is_all_that_was_written(
     assert content == kept + note
 
 
+@settings(deadline=None)
 @given(CHUNKS, st.integers(0, 1000))
 def test_the_tail_is_the_end_of_each_stream_also_above_the_limit(
     chunks: list[tuple[Stream, bytes]], limit: int

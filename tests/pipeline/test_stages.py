@@ -60,8 +60,6 @@ def refuse(code: str) -> Callable[..., None]:
     return accept
 
 
-
-
 def test_work_is_taken_as_a_bundle(attempt: Attempt, room: Room, take: Callable[[Attempt], Attempt]) -> None:
     room.enter(attempt.spec)
     taken = take(attempt)
@@ -154,8 +152,6 @@ def test_what_an_earlier_collection_left_is_not_taken_for_new(
     assert (attempt.folders.inbox / "work.bundle").read_bytes() == b"bundle"
 
 
-
-
 def test_setup_resolves_the_base_opens_the_sandbox_and_says_that_there_may_be_work_now(
     attempt: Attempt, prepare: Callable[..., Attempt], room: Room, records: AttemptFiles
 ) -> None:
@@ -221,8 +217,6 @@ def test_a_dirty_run_ends_what_earlier_attempts_of_the_task_left_running(
 ) -> None:
     prepare(attempt, dirty_run=True)
     assert [dict(labels) for labels in provider.reaped] == [{"taskq.queue": "q", "taskq.task": "T-1"}]
-
-
 
 
 def test_teardown_closes_the_sandbox_and_may_be_repeated(attempt: Attempt, room: Room, provider: FakeProvider) -> None:
