@@ -86,6 +86,7 @@ class App:
         self._environment = environment
         self._clock = SystemClock()
         self._store = JournalTaskStore(queue_folder, self._clock)
+        self._known_queue: str | None = None
         self.on_damage: Callable[[Sequence[Damage]], None] | None = None
 
     @classmethod
@@ -378,8 +379,10 @@ class App:
 
     @property
     def _queue_id(self) -> str:
-        """Return the queue's own id; a queue without one has no attempts yet."""
-        return self._store.read().queue or "new"
+        """Return the queue's own id, which never changes; a queue without one has no attempts yet."""
+        if self._known_queue is None:
+            self._known_queue = self._store.read().queue
+        return self._known_queue or "new"
 
     @property
     def _state(self) -> Path:

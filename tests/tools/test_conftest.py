@@ -117,6 +117,21 @@ def test_it():
     assert control.returncode == 1, "without the conftest the test would see the operator"
 
 
+def test_how_one_test_sets_the_log_up_is_nothing_to_the_next(project: Project) -> None:
+    body = """
+def test_one(capsys):
+    import sys, structlog
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(file=sys.stderr))
+def test_two():
+    import structlog
+    structlog.get_logger().warning("still.here")
+"""
+    ended = project.run(body)
+    assert ended.returncode == 0, ended.stdout
+    control = project.run(body, options=("--noconftest",))
+    assert "I/O operation on closed file" in control.stdout
+
+
 def test_pip_still_reads_the_configuration_of_the_operator(project: Project, tmp_path: Path) -> None:
     settings = tmp_path / "operator" / ".config" / "pip" / "pip.conf"
     settings.parent.mkdir(parents=True)

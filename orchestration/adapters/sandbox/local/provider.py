@@ -126,7 +126,11 @@ class LocalSandboxProvider:
         if not orderly:
             supervisor.kill()
             self.reap(labels)
-            supervisor.wait(self._grace.total_seconds())
+            try:
+                supervisor.wait(self._grace.total_seconds())
+            except subprocess.TimeoutExpired as error:
+                message = f"the sandbox's supervisor {supervisor.pid} does not die; a person must look at it"
+                raise SandboxError(message) from error
 
 
 def _make_folders(folders: AttemptFolders) -> None:
