@@ -3,8 +3,8 @@
 PYTHON ?= python3
 VENV := $(if $(filter python3,$(PYTHON)),.venv,.venv-$(notdir $(PYTHON)))
 RUN := $(VENV)/bin/python -m
-# One worker per core that we may use, at most eight.
-PYTEST := $(RUN) pytest --numprocesses=auto --maxprocesses=8
+# One worker per core that we may use, at most eight; who has nothing left takes from the others.
+PYTEST := $(RUN) pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal
 # More for pytest, for example: make test ARGS="-k journal -x"
 ARGS ?=
 BENCHMARKS := $(filter-out benchmarks.harness,$(patsubst benchmarks/%.py,benchmarks.%,$(wildcard benchmarks/*.py)))

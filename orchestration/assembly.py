@@ -7,7 +7,6 @@ Guarantees: a part is imported when it is first used, so that `taskq add` stays 
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
@@ -121,7 +120,7 @@ class App:
         self._make_queue_folder()
         path = given_file(self.queue_folder, task.id)
         is_new = write_given(path, spell(draft))
-        return self._add_given(replace(task, task_file=str(path) if is_new else None), path, is_new=is_new)
+        return self._add_given(task._replace(task_file=str(path) if is_new else None), path, is_new=is_new)
 
     def add_file(self, path: Path, flags: TaskDraft) -> Task:
         """Queue the task in a task file; what *flags* say is stronger. The file is copied byte for byte."""
@@ -136,7 +135,7 @@ class App:
         is_new = not (self.queue_folder / "tasks" / f"{task.id}.md").exists()
         try:
             stored = store_task_file(self.queue_folder, task.id, content, given=path)
-            return self._add_given(replace(task, task_file=str(stored)), stored, is_new=is_new)
+            return self._add_given(task._replace(task_file=str(stored)), stored, is_new=is_new)
         except DuplicateTaskError as error:
             raise DuplicateTaskError(f"{path}: {error}; or give it another id with --id", code=error.code) from error
 

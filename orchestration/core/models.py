@@ -1,11 +1,12 @@
-"""The task and its limits. Frozen values; change makes a new one.
+"""The task and its limits. Frozen values; change makes a new one with ``_replace``.
+
+Named tuples, because `taskq add` loads them: see ``docs/decisions/0004-light-values.md``.
 
 Guarantees: a task's status changes only through ``Task.advance``, along the table in ``core.status``.
 Not responsible for: how values are stored (``store.codec``) or found on disk.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
@@ -40,8 +41,7 @@ class Limits(NamedTuple):
 DEFAULT_LIMITS: Final = Limits()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class Task(NamedTuple):
     """What is wanted, and how far it is."""
 
     id: TaskId
@@ -83,7 +83,7 @@ class Task:
         """Return this task in status *to*, or refuse with IllegalTransitionError."""
         if to not in TRANSITIONS[self.status]:
             raise IllegalTransitionError(self.id, self.status, to, hint=hint)
-        return replace(self, status=to, updated_at=at, reason=reason)
+        return self._replace(status=to, updated_at=at, reason=reason)
 
     @property
     def is_running(self) -> bool:

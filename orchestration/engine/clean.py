@@ -7,7 +7,7 @@ Not responsible for: which tasks to clean; `selection` is pure.
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -123,8 +123,7 @@ class Cleaner:
         def forget(current: Task) -> Task:
             if current.status is not task.status:
                 raise BusyError(f"task {task.id} has become {current.status} meanwhile")
-            return replace(
-                current,
+            return current._replace(
                 run=None,
                 error=None if error else current.error,
                 worktree_path=None if worktree else current.worktree_path,

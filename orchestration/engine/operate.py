@@ -4,7 +4,7 @@ Guarantees: a landing is bound to the revision that the journal names; asking ag
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
 from typing import Final, Literal
@@ -49,7 +49,7 @@ class Operator:
             if current.revision != task.revision:
                 raise BusyError(f"the work of {task.id} has changed since it was looked at; review it again")
             done = current.advance(Status.DONE, at=self.clock.now(), hint=_approve_hint(current))
-            return replace(done, landed=landed)
+            return done._replace(landed=landed)
 
         return self.store.change(task.id, approve, by="approve")
 
@@ -66,7 +66,7 @@ class Operator:
         def retry(current: Task) -> Task:
             hint = _RETRY_HINTS.get(current.status, "it runs now; cancel it first")
             todo = current.advance(Status.TODO, at=self.clock.now(), reason="retried", hint=hint)
-            return replace(todo, run=None, error=None)
+            return todo._replace(run=None, error=None)
 
         return self.store.change(self.task(identifier).id, self._only_from(Status.FAILED, retry), by="retry")
 

@@ -59,7 +59,7 @@ class Worker:
             runner=self.runner,
             started_at=now,
         )
-        return replace(task.advance(Status.PLANNING, at=now), attempt=attempt, run=run, error=None)
+        return task.advance(Status.PLANNING, at=now)._replace(attempt=attempt, run=run, error=None)
 
     def run(self, task: Task, *, queue: str, switch: StopSwitch) -> Task:
         """Run the attempt that *task* was claimed for, and settle it; return the task as settled.
@@ -165,7 +165,7 @@ class Worker:
         def record(current: Task) -> Task:
             if not current.is_running or current.run != task.run:
                 raise BusyError(f"task {task.id} is no longer abandoned: it is {current.status}")
-            return replace(current.advance(Status.TODO, at=self.parts.clock.now(), reason=reason), run=None)
+            return current.advance(Status.TODO, at=self.parts.clock.now(), reason=reason)._replace(run=None)
 
         return self.store.change(task.id, record, by="recover")
 
@@ -180,19 +180,19 @@ def is_claim_of(task: Task, current: Task) -> bool:
 def settled(current: Task, result: AttemptResult, *, reason: str | None = None) -> Task:
     """Return *current* with *result*: in review, failed, or back in todo when it was ended from outside. Pure."""
     at = result.finished_at
-    known = replace(
-        current, revision=result.revision or current.revision, usage=result.usage or current.usage, updated_at=at
+    known = current._replace(
+        revision=result.revision or current.revision, usage=result.usage or current.usage, updated_at=at
     )
     if not current.is_running:  # cancelled under us: what was collected is kept all the same
         return known
     if result.stopped is not None or reason is not None:
-        return replace(known.advance(Status.TODO, at=at, reason=reason or result.stopped), run=None)
+        return known.advance(Status.TODO, at=at, reason=reason or result.stopped)._replace(run=None)
     if result.failure is not None:
         failed = known.advance(Status.FAILED, at=at, reason=result.failure.code)
-        return replace(failed, error=result.failure, charged=current.charged + 1)
+        return failed._replace(error=result.failure, charged=current.charged + 1)
     if current.status is Status.PLANNING:
         return settled(current, replace(result, failure=_NOT_BUILT))
-    return replace(known.advance(Status.REVIEW, at=at), charged=current.charged + 1)
+    return known.advance(Status.REVIEW, at=at)._replace(charged=current.charged + 1)
 
 
 def first_spec(task: Task, *, queue: str) -> AttemptSpec:

@@ -5,7 +5,6 @@ Not responsible for: when a change is wise; that is the caller's function, which
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -135,7 +134,7 @@ class JournalTaskStore:
             return Proposal(changes=(), answer=before)
         if after.after != before.after:
             check_dependencies([after], lambda identifier: self._after(index, identifier))
-        result = replace(after, v=before.v, rev=entry.rev + 1, updated_at=decode_moment(at))
+        result = after._replace(v=before.v, rev=entry.rev + 1, updated_at=decode_moment(at))
         fields = {**self._blobs.shrink(changed), "updated_at": at}
         return Proposal(changes=[Change(id=entry.id, rev=result.rev, fields=fields)], answer=result)
 
@@ -147,10 +146,10 @@ class JournalTaskStore:
     def _numbered(self, index: Index, task: Task) -> Task:
         gone = index.removed.get(id_key(task.id))
         if gone is None:
-            return replace(task, v=SCHEMA_VERSION, rev=1)
+            return task._replace(v=SCHEMA_VERSION, rev=1)
         attempt = _fields(gone).get("attempt")
         earlier = attempt if type(attempt) is int else 0
-        return replace(task, v=SCHEMA_VERSION, rev=gone.rev + 1, attempt=max(task.attempt, earlier))
+        return task._replace(v=SCHEMA_VERSION, rev=gone.rev + 1, attempt=max(task.attempt, earlier))
 
 
 def _taken(index: Index, identifier: str) -> str | None:

@@ -5,7 +5,6 @@ is made storable (a lone surrogate becomes its escape), everything else is kept 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -59,8 +58,10 @@ def decode_object(kind: type[T], table: Mapping[str, Codec], record: Mapping[str
 
 
 def _required(kind: type[Any]) -> set[str]:
-    if not is_dataclass(kind):
-        return set()  # a named tuple of ours has a default for every field
+    from dataclasses import MISSING, fields, is_dataclass  # noqa: PLC0415 -- only for an error
+
+    if not is_dataclass(kind):  # a named tuple
+        return set(vars(kind)["_fields"]) - set(vars(kind)["_field_defaults"])
     return {item.name for item in fields(kind) if item.default is MISSING and item.default_factory is MISSING}
 
 

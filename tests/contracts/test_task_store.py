@@ -139,7 +139,7 @@ def test_an_empty_queue_has_no_tasks_and_no_id_yet(store: TaskStore) -> None:
 
 def test_every_field_comes_back_as_it_was_given(store: TaskStore, reopen: Callable[[], TaskStore]) -> None:
     (added,) = store.add([full_task()], by="test")
-    assert added == replace(full_task(), rev=1)
+    assert added == full_task()._replace(rev=1)
     assert store.read().tasks["full"] == added
     assert reopen().read() == store.read()
 
@@ -227,7 +227,7 @@ def test_a_ring_through_a_task_that_was_removed_and_added_again_is_refused(store
 def test_a_change_that_makes_a_ring_is_refused(store: TaskStore) -> None:
     store.add([a_task("a"), a_task("b", after=("a",))], by="test")
     with pytest.raises(UsageError, match="wait for each other"):
-        store.change("a", lambda task: replace(task, after=("b",)), by="test")
+        store.change("a", lambda task: task._replace(after=("b",)), by="test")
 
 
 def test_a_long_chain_of_tasks_is_no_problem(store: TaskStore) -> None:
@@ -239,7 +239,7 @@ def test_a_long_chain_of_tasks_is_no_problem(store: TaskStore) -> None:
 
 def test_a_change_is_seen_with_a_new_rev_and_time(store: TaskStore, reopen: Callable[[], TaskStore]) -> None:
     (added,) = store.add([a_task("a")], by="test")
-    changed = store.change("A", lambda task: start(replace(task, labels=("new",))), by="test")
+    changed = store.change("A", lambda task: start(task._replace(labels=("new",))), by="test")
     assert (changed.status, changed.labels, changed.rev) == (Status.PLANNING, ("new",), added.rev + 1)
     assert changed.updated_at > added.updated_at
     assert reopen().read().tasks["a"] == changed
@@ -247,7 +247,7 @@ def test_a_change_is_seen_with_a_new_rev_and_time(store: TaskStore, reopen: Call
 
 def test_a_field_can_be_taken_back_to_nothing(store: TaskStore, reopen: Callable[[], TaskStore]) -> None:
     store.add([full_task()], by="test")
-    store.change("full", lambda task: replace(task, run=None, error=None, not_before=None, labels=()), by="test")
+    store.change("full", lambda task: task._replace(run=None, error=None, not_before=None, labels=()), by="test")
     task = reopen().read().tasks["full"]
     assert (task.run, task.error, task.not_before, task.labels) == (None, None, None, ())
 
@@ -255,7 +255,7 @@ def test_a_field_can_be_taken_back_to_nothing(store: TaskStore, reopen: Callable
 def test_a_change_to_the_same_changes_nothing(store: TaskStore) -> None:
     store.add([a_task("a")], by="test")
     before = store.read()
-    assert store.change("a", lambda task: replace(task, priority=0), by="test") == before.tasks["a"]
+    assert store.change("a", lambda task: task._replace(priority=0), by="test") == before.tasks["a"]
     assert store.read() == before
 
 
@@ -277,7 +277,7 @@ def off_the_table() -> list[tuple[Status, Status]]:
 def test_nobody_can_go_round_the_table_of_transitions(current: Status, wanted: Status, store: TaskStore) -> None:
     store.add([a_task("a", status=current)], by="test")
     with pytest.raises(TaskqError, match="off the table") as raised:
-        store.change("a", lambda task: replace(task, status=wanted), by="test")
+        store.change("a", lambda task: task._replace(status=wanted), by="test")
     assert raised.value.code == "bug"
     assert store.read().tasks["a"].status is current
 
@@ -285,7 +285,7 @@ def test_nobody_can_go_round_the_table_of_transitions(current: Status, wanted: S
 def test_a_change_cannot_rename_a_task(store: TaskStore) -> None:
     store.add([a_task("a")], by="test")
     with pytest.raises(TaskqError, match="rename"):
-        store.change("a", lambda task: replace(task, id=TaskId("b")), by="test")
+        store.change("a", lambda task: task._replace(id=TaskId("b")), by="test")
 
 
 def test_a_change_from_inside_of_a_change_is_refused(store: TaskStore) -> None:
@@ -363,5 +363,5 @@ def test_observed_text_is_kept_even_when_it_is_no_unicode(store: TaskStore) -> N
 def test_the_list_of_what_an_agent_changed_may_be_very_long(store: TaskStore, reopen: Callable[[], TaskStore]) -> None:
     files = tuple(FileChange(path=f"some/folder/{n}.txt", status="A", added=1, removed=None) for n in range(20_000))
     store.add([a_task("a")], by="test")
-    store.change("a", lambda task: replace(task, revision=replace(REVISION, files=files)), by="test")
+    store.change("a", lambda task: task._replace(revision=replace(REVISION, files=files)), by="test")
     assert reopen().read().tasks["a"].revision == replace(REVISION, files=files)

@@ -176,7 +176,7 @@ def test_a_sandbox_that_cannot_be_opened_holds_up_neither_its_task_nor_the_other
 def test_a_running_task_without_a_run_is_requeued(engine: Engine) -> None:
     engine.add("T-1")
     task = engine.claim()
-    engine.store.change("T-1", lambda current: replace(current, run=None), by="test")
+    engine.store.change("T-1", lambda current: current._replace(run=None), by="test")
     assert task.is_running
     (recovered,) = engine.recover()
     assert (recovered.status, recovered.reason) == (Status.TODO, "it was running under no runner that is known")

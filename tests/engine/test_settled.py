@@ -1,6 +1,5 @@
 """What a result does to a task: every status it can be in, every way in which an attempt can end."""
 
-from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -95,4 +94,4 @@ def test_whatever_the_result_the_task_ends_where_the_table_lets_it(
     assert not after.is_running
     assert after.status is status or after.status in TRANSITIONS[status]
     check_transition(before, after)
-    assert replace(after, status=status, updated_at=START, reason=None, run=before.run, charged=0).id == before.id
+    assert after._replace(status=status, updated_at=START, reason=None, run=before.run, charged=0).id == before.id

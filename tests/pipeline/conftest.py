@@ -18,7 +18,7 @@ from tests.engine.fakes import BASE, FakeProvider, a_run, a_task
 @pytest.fixture
 def attempt(tmp_path: Path) -> Attempt:
     """An attempt at the point where setup has ended."""
-    task = replace(a_task(), attempt=1, run=a_run())
+    task = a_task()._replace(attempt=1, run=a_run())
     folders = AttemptFolders(root=tmp_path / "attempt")
     folders.root.mkdir()
     spec = replace(first_spec(task, queue="q"), base_commit=BASE, start_commit=BASE)

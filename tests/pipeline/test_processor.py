@@ -27,7 +27,7 @@ def run(attempt: Attempt, switch: StopSwitch, events: list[RunEvent]) -> Run:
     """Return a function that runs stages of these names; *deeds* says what a stage does, else it succeeds."""
 
     def enter(task: Task, status: Status) -> Task:
-        return replace(task, status=status)
+        return task._replace(status=status)
 
     def start(
         *names: str, enter: Callable[[Task, Status], Task] = enter, **deeds: Callable[[Attempt], Attempt]

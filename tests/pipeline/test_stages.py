@@ -198,7 +198,7 @@ def test_an_attempt_starts_from_the_base_or_in_a_dirty_run_from_what_was_made_si
     start: str,
 ) -> None:
     repository.kept = kept
-    task = replace(attempt.task, revision=a_revision() if has_revision else None)
+    task = attempt.task._replace(revision=a_revision() if has_revision else None)
     ready = prepare(replace(attempt, task=task), dirty_run=dirty_run)
     assert (ready.spec.start_commit, ready.spec.base_commit) == (start, BASE)
 
@@ -208,7 +208,7 @@ def test_what_a_person_changed_is_not_run_over_and_the_way_on_is_told(
 ) -> None:
     repository.kept = KEPT
     with pytest.raises(BusyError, match=r"taskq run --id T-1 --dirty-run") as caught:
-        prepare(replace(attempt, task=replace(attempt.task, revision=a_revision())))
+        prepare(replace(attempt, task=attempt.task._replace(revision=a_revision())))
     assert (caught.value.code, provider.opened) == ("dirty_worktree", [])
 
 

@@ -119,7 +119,7 @@ def test_there_is_one_format_of_times() -> None:
 
 def test_a_time_without_a_zone_is_our_bug(a_task: Callable[..., Task]) -> None:
     with pytest.raises(TaskqError, match="no zone"):
-        codec.encode_task(replace(a_task("a"), not_before=datetime(2026, 1, 1)))  # noqa: DTZ001  # the point
+        codec.encode_task(a_task("a")._replace(not_before=datetime(2026, 1, 1)))  # noqa: DTZ001  # the point
 
 
 def test_revisions_and_failures_stand_alone_too() -> None:

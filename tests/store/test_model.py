@@ -3,7 +3,6 @@
 import shutil
 import tempfile
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -91,7 +90,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(identifier=IDS, text=TEXTS, who=st.integers(0, 1))
     def rewrite(self, identifier: str, text: str, who: int) -> None:
         if identifier in self.model and self.model[identifier][1] != (text or None):
-            self.stores[who].change(identifier, lambda task: replace(task, text=text or None), by="test")
+            self.stores[who].change(identifier, lambda task: task._replace(text=text or None), by="test")
             self.model[identifier] = (self.model[identifier][0], text or None)
             self.note()
 
@@ -150,7 +149,7 @@ TestQueueMachine.settings = settings(
 @settings(max_examples=150, deadline=None)
 @given(text=TEXTS, title=TEXTS)
 def test_any_text_comes_back_through_a_line(text: str, title: str) -> None:
-    task = replace(built("a", text), title=title)
+    task = built("a", text)._replace(title=title)
     line = encode_line({"seq": 1, **encode_task(task)})
     assert line.count(b"\n") == 1
     assert line.isascii()

@@ -27,7 +27,8 @@ class Project:
     ) -> subprocess.CompletedProcess[str]:
         """Run pytest on one file with *body*, in a process of its own."""
         (self.folder / "test_it.py").write_text(body, encoding="utf-8")
-        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options]
+        own = self.folder.with_name(f"{self.folder.name}-inner")  # the shared place makes each run tidy up after others
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--basetemp={own}", *options]
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "TASKQ_"))}
         full = {**inherited, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **environ}
         return subprocess.run(command, cwd=self.folder, env=full, capture_output=True, text=True, check=False)

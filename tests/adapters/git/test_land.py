@@ -1,7 +1,6 @@
 """Landing: the base moves by compare-and-swap, a clean checkout follows, and nothing else is touched."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -128,7 +127,7 @@ def test_a_base_that_is_no_local_branch_is_refused(world: World, git: Git) -> No
 
     for base in ("v1", "no such branch", "HEAD~1"):
         with pytest.raises(RepositoryError) as caught:
-            land(world, replace(task, base=base), revision)
+            land(world, task._replace(base=base), revision)
         assert caught.value.code == "no_branch"
 
 

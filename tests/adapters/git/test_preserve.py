@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -186,7 +185,7 @@ def test_a_branch_that_is_still_checked_out_stays(world: World) -> None:
 
 def test_the_base_itself_is_never_removed(world: World, git: Git) -> None:
     git(world.repo, "checkout", "-q", "--detach")
-    assert not world.disposal.remove_branch(replace(world.task(), branch="main"))
+    assert not world.disposal.remove_branch(world.task()._replace(branch="main"))
     assert "refs/heads/main" in world.refs()
 
 
