@@ -229,12 +229,12 @@ class App:
 
         return tuple(log_files(self._records.folders(task.id, attempt or task.attempt), stage=stage))
 
-    def diff(self, identifier: str, *, stat: bool) -> Iterable[bytes]:
-        """Yield what a task's revision changes against its base, rendered from objects."""
+    def diff(self, identifier: str, *, stat: bool, binary: bool = False) -> Iterable[bytes]:
+        """Yield what a task's revision changes against its base; with *binary* it can be applied."""
         task = self.task(identifier)
         if task.revision is None:
             raise UsageError(f"task {task.id} is {task.status} and has nothing collected", code="no_revision")
-        return self._parts(_ignore).repository.diff(task.revision, Path(task.repo), stat=stat)
+        return self._parts(_ignore).repository.diff(task.revision, Path(task.repo), stat=stat, binary=binary)
 
     # --- running ----------------------------------------------------------------------------------------------------
 

@@ -271,8 +271,11 @@ class Repository(Protocol):
         """
         ...
 
-    def diff(self, revision: Revision, repo: Path, *, stat: bool = False) -> Iterable[bytes]:
-        """Yield the diff from the revision's base to its commit, rendered from objects."""
+    def diff(self, revision: Revision, repo: Path, *, stat: bool = False, binary: bool = False) -> Iterable[bytes]:
+        """Yield the diff from the revision's base to its commit, rendered from objects.
+
+        With *binary* it holds all of binary files too, so that it can be applied.
+        """
         ...
 
     def land(self, task: Task, revision: Revision, *, at: datetime) -> Landed:

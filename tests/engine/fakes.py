@@ -84,7 +84,7 @@ class FakeRepository:
     def publish(self, task: Task, revision: Revision) -> Revision:
         return revision
 
-    def diff(self, revision: Revision, repo: Path, *, stat: bool = False) -> Iterable[bytes]:
+    def diff(self, revision: Revision, repo: Path, *, stat: bool = False, binary: bool = False) -> Iterable[bytes]:
         return ()
 
     def land(self, task: Task, revision: Revision, *, at: datetime) -> Landed:

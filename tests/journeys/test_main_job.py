@@ -176,3 +176,12 @@ def test_the_demo_runs_three_tasks_and_leaves_nothing_behind(taskq: Taskq, tmp_p
     assert shown.count(": review after") == 3
     assert "landed: main is now" in shown
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_piped_diff_can_be_applied_binary_files_included(taskq: Taskq, repo: Repo) -> None:
+    command = "head -c 4096 /dev/urandom > noise.bin; rm README.md"
+    taskq.run("add", "--id", "T-1", "--repo", str(repo.path), "--task", "Work", "--agent-command", command)
+    taskq.run("run")
+    (repo.path.parent / "work.patch").write_text(taskq.run("diff", "T-1").stdout, encoding="utf-8")
+    repo.git("apply", "--index", str(repo.path.parent / "work.patch"))
+    assert repo.git("write-tree") == repo.git("rev-parse", "task/t-1^{tree}")

@@ -9,10 +9,10 @@ from orchestration.adapters.git.host import Host
 from orchestration.core.facts import Revision
 
 
-def diff(host: Host, revision: Revision, repo: Path, *, stat: bool) -> Generator[bytes, None, None]:
+def diff(host: Host, revision: Revision, repo: Path, *, stat: bool, binary: bool) -> Generator[bytes, None, None]:
     """Yield the diff from base to commit in chunks; raw bytes of hostile work: escape before showing."""
     place = Place(git_dir=host.lens(layout.find(repo)))
-    form = ("--stat=100", "--summary") if stat else ("--patch",)
+    form = ("--stat=100", "--summary") if stat else ("--patch", *(("--binary",) if binary else ()))
     yield from host.git.stream(
         place,
         "diff-tree",

@@ -28,9 +28,9 @@ class GitRepository:
         """Move the task's branch to the revision and make or update the worktree, unless a person changed them."""
         return publish.publish(self.host, worktree.site(self.queue, self.worktree_root, task), revision)
 
-    def diff(self, revision: Revision, repo: Path, *, stat: bool = False) -> Iterable[bytes]:
+    def diff(self, revision: Revision, repo: Path, *, stat: bool = False, binary: bool = False) -> Iterable[bytes]:
         """Yield the diff from the revision's base to its commit."""
-        return diff.diff(self.host, revision, repo, stat=stat)
+        return diff.diff(self.host, revision, repo, stat=stat, binary=binary)
 
     def land(self, task: Task, revision: Revision, *, at: datetime) -> Landed:
         """Fast-forward the base to the revision; a clean checkout of it is brought along."""

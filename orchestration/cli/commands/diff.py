@@ -22,10 +22,10 @@ def command(ctx: click.Context, /, *, identifier: str, stat: bool, as_json: bool
         facts = app(ctx).facts(app(ctx).task(identifier), app(ctx).read())
         print_json(facts["revision"])
         return
-    chunks = app(ctx).diff(identifier, stat=stat)
     if is_terminal():
-        click.echo_via_pager(shown(chunks))
+        click.echo_via_pager(shown(app(ctx).diff(identifier, stat=stat)))
         return
+    chunks = app(ctx).diff(identifier, stat=stat, binary=True)
     out = sys.stdout.buffer
     for chunk in chunks:
         out.write(chunk)
