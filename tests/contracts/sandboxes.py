@@ -6,14 +6,13 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from orchestration.adapters.sandbox.local.provider import LocalSandboxProvider
 from orchestration.core.attempts import AttemptFolders, AttemptSpec
-from orchestration.core.models import Limits
-from orchestration.core.naming import TaskId
 from orchestration.core.ports import Command, Exit, Sandbox, SandboxProvider, Stream
+from tests.builders import a_spec
 
 PROVIDERS: dict[str, tuple[str | None, Callable[[], SandboxProvider]]] = {
     "local-in-bubblewrap": ("bwrap", lambda: LocalSandboxProvider(use_bubblewrap=True)),
@@ -57,30 +56,7 @@ class Opened:
 def opened(provider: SandboxProvider, root: Path) -> Iterator[Opened]:
     folders = AttemptFolders(root=root / "attempt")
     folders.root.mkdir()
-    now = datetime(2026, 1, 1, tzinfo=UTC)
-    spec = AttemptSpec(
-        version=1,
-        queue=f"queue-{os.getpid()}",
-        task=TaskId("T-1"),
-        attempt=1,
-        token=1,
-        text="do it",
-        repo="/nowhere",
-        base="main",
-        base_commit="0" * 40,
-        branch="task/t-1",
-        worktree_path=None,
-        agent="command",
-        agent_command=None,
-        model=None,
-        sandbox="local",
-        limits=Limits(),
-        allow_empty=False,
-        created_at=now,
-        start_commit="0" * 40,
-        previous_tip=None,
-        collect=1,
-    )
+    spec = a_spec()
     lease = os.open(folders.lease, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lease, fcntl.LOCK_EX)

@@ -1,9 +1,8 @@
 """What every agent does, in a real sandbox: each has a job that succeeds, fails or never ends, in its own words."""
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,8 @@ from orchestration.adapters.agent.oracle import OracleAgent
 from orchestration.adapters.agent.scripted import ScriptedAgent
 from orchestration.adapters.sandbox.local.provider import LocalSandboxProvider
 from orchestration.core.attempts import AttemptFolders, AttemptSpec
-from orchestration.core.models import Limits
-from orchestration.core.naming import TaskId
 from orchestration.core.ports import Agent, AgentJob, AgentResult, Sandbox, Stream
+from tests.builders import a_spec
 
 SCRIPTS = {
     "succeed": ("echo told; echo warned >&2; echo work > done", "say told\nwarn warned\nwrite done: work"),
@@ -56,29 +54,7 @@ def folders(tmp_path: Path) -> AttemptFolders:
 
 @pytest.fixture
 def spec() -> AttemptSpec:
-    return AttemptSpec(
-        version=1,
-        queue=f"queue-{os.getpid()}",
-        task=TaskId("T-1"),
-        attempt=1,
-        token=1,
-        text="do it",
-        repo="/nowhere",
-        base="main",
-        base_commit="0" * 40,
-        branch="task/t-1",
-        worktree_path=None,
-        agent="command",
-        agent_command=None,
-        model=None,
-        sandbox="local",
-        limits=Limits(),
-        allow_empty=False,
-        created_at=datetime(2026, 1, 1, tzinfo=UTC),
-        start_commit="0" * 40,
-        previous_tip=None,
-        collect=1,
-    )
+    return a_spec()
 
 
 @pytest.fixture

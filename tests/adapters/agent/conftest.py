@@ -1,10 +1,9 @@
 """A workspace with git, and a function that lets an agent work in it."""
 
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,33 +11,10 @@ import pytest
 
 from orchestration.adapters.sandbox.local.provider import LocalSandboxProvider
 from orchestration.core.attempts import AttemptFolders, AttemptSpec
-from orchestration.core.models import Limits
-from orchestration.core.naming import TaskId
 from orchestration.core.ports import Agent, AgentJob, AgentResult
+from tests.builders import a_spec
 
-PLAIN = AttemptSpec(
-    version=1,
-    queue=f"queue-{os.getpid()}",
-    task=TaskId("T-1"),
-    attempt=1,
-    token=1,
-    text="do it",
-    repo="/nowhere",
-    base="main",
-    base_commit="0" * 40,
-    branch="task/t-1",
-    worktree_path=None,
-    agent="command",
-    agent_command=None,
-    model=None,
-    sandbox="local",
-    limits=Limits(),
-    allow_empty=False,
-    created_at=datetime(2026, 1, 1, tzinfo=UTC),
-    start_commit="0" * 40,
-    previous_tip=None,
-    collect=1,
-)
+PLAIN = a_spec()
 
 
 @pytest.fixture

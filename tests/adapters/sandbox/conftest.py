@@ -5,15 +5,15 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from orchestration.core.attempts import AttemptFolders, AttemptSpec
-from orchestration.core.models import Limits
 from orchestration.core.naming import TaskId
 from orchestration.core.ports import Command, Exit, Sandbox, Stream
+from tests.builders import a_spec
 
 
 @dataclass(frozen=True)
@@ -33,29 +33,7 @@ def make_attempt(tmp_path: Path) -> Iterator[Callable[..., Attempt]]:
             folders.root.mkdir(parents=True)
             lease = os.open(folders.lease, os.O_RDWR | os.O_CREAT, 0o600)
             stack.callback(os.close, lease)
-            spec = AttemptSpec(
-                version=1,
-                queue=queue or f"queue-{os.getpid()}",
-                task=TaskId(identifier),
-                attempt=1,
-                token=1,
-                text="do it",
-                repo="/nowhere",
-                base="main",
-                base_commit="0" * 40,
-                branch="task/t-1",
-                worktree_path=None,
-                agent="command",
-                agent_command=None,
-                model=None,
-                sandbox="local",
-                limits=Limits(),
-                allow_empty=False,
-                created_at=datetime(2026, 1, 1, tzinfo=UTC),
-                start_commit="0" * 40,
-                previous_tip=None,
-                collect=1,
-            )
+            spec = a_spec(task=TaskId(identifier), queue=queue or f"queue-{os.getpid()}")
             return Attempt(spec, folders, lease)
 
         yield make
