@@ -30,7 +30,7 @@ _TEXT_FIELDS: Final = frozenset({"text"})
 _OBJECT_FIELDS: Final = frozenset({"revision", "verification", "error"})
 _FIELDS: Final = _TEXT_FIELDS | _OBJECT_FIELDS
 _LONGEST_ESCAPE: Final = 6
-_HASH: Final = re.compile(r"[0-9a-f]{64}")
+_HASH: Final = r"[0-9a-f]{64}"
 
 
 class Blobs:
@@ -129,7 +129,7 @@ def referred_blob(value: object) -> str | None:
     if not isinstance(value, Mapping) or value.keys() != {"blob", "size"}:
         return None
     blob = value["blob"]
-    return blob if isinstance(blob, str) and _HASH.fullmatch(blob) else None
+    return blob if isinstance(blob, str) and re.fullmatch(_HASH, blob) else None
 
 
 def _digest(content: bytes) -> str:

@@ -15,7 +15,7 @@ from orchestration.core.naming import check_branch, check_label, task_id
 from orchestration.store.front_matter import Given, Keys
 from orchestration.support.quantities import duration, moment, size
 
-_INTEGER: Final = re.compile(r"[+-]?\d{1,9}", re.ASCII)
+_INTEGER: Final = r"[+-]?\d{1,9}"
 _SWITCH: Final[Mapping[str, bool]] = MappingProxyType(
     {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 )
@@ -103,7 +103,7 @@ def _scalar(given: Given) -> str:
 
 def _integer(given: Given) -> int:
     text = _scalar(given).strip()
-    if not _INTEGER.fullmatch(text):
+    if not re.fullmatch(_INTEGER, text, re.ASCII):
         raise _WrongError(f"{text!a:.40} is no whole number", given.line)
     return int(text)
 

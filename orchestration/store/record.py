@@ -21,7 +21,7 @@ _HEAD: Final = re.compile(
     rb'\{"seq":(\d{1,18}),"kind":"task","id":"([A-Za-z0-9._-]{1,64})","rev":(\d{1,18}),'
     rb'"at":"[^"\\]*","by":"(?:[^"\\]|\\.)*"(?:,"v":(\d{1,9}))?[,}]'
 )
-_MORE: Final = re.compile(rb',"more":(\d{1,9}),"crc":"[0-9a-f]{8}"\}')
+_MORE: Final = rb',"more":(\d{1,9}),"crc":"[0-9a-f]{8}"\}'
 _TAIL_BYTES: Final = 40
 """In these last bytes of a line stand its *more* and its checksum."""
 _QUEUE_ID: Final = r"[a-z0-9]{4,32}"
@@ -60,7 +60,7 @@ def read_record(raw: bytes, *, line: int, offset: int) -> Record:
     version = head[4]
     if version is not None:
         _check_version(int(version), line)
-    more = _MORE.search(raw[-_TAIL_BYTES:])
+    more = re.search(_MORE, raw[-_TAIL_BYTES:]) if b'"more":' in raw else None
     return Record(
         line=line,
         offset=offset,

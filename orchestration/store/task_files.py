@@ -21,8 +21,9 @@ from orchestration.support.files import storage_errors
 TASK_FILE_BYTES: Final = 8 * 1024**2
 BULK_FILE_BYTES: Final = 256 * 1024**2
 
-_OPENS_NEXT: Final = re.compile(r"[a-z_]+:(?: |$)")
+_OPENS_NEXT: Final = r"[a-z_]+:(?: |$)"
 _JSON_NESTING: Final = 8
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
 def read_task_file(path: Path) -> bytes:
@@ -102,7 +103,7 @@ def _document_end(lines: list[str], start: int) -> int:
             continue
         if not closed:
             closed = True
-        elif place + 1 < len(lines) and _OPENS_NEXT.match(lines[place + 1]):
+        elif place + 1 < len(lines) and re.match(_OPENS_NEXT, lines[place + 1]):
             return place
     return len(lines)
 
@@ -143,7 +144,7 @@ def _given(value: object, line: int) -> Given:
 
 def _decoded(name: str, content: bytes) -> str:
     try:
-        text = content.decode("utf-8-sig")
+        text = content.removeprefix(BYTE_ORDER_MARK).decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise TaskFileError(f"{name}:{line}: this is no UTF-8; save the file as UTF-8") from error

@@ -4,8 +4,8 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?", re.ASCII)
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(B|K|KB|KIB|M|MB|MIB|G|GB|GIB)?", re.ASCII | re.IGNORECASE)
+_DURATION: Final = r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?"
+_SIZE: Final = r"(\d+(?:\.\d+)?)\s*(B|K|KB|KIB|M|MB|MIB|G|GB|GIB)?"
 _SECONDS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, None: 1}
 _LONGEST: Final = timedelta(days=366)
 _LARGEST: Final = 2**50
@@ -16,7 +16,7 @@ def duration(text: str) -> timedelta:
 
     Raises: ValueError with a message for people.
     """
-    match = _DURATION.fullmatch(text.strip())
+    match = re.fullmatch(_DURATION, text.strip(), re.ASCII)
     if match is None:
         raise ValueError(f"{text[:40]!r} is no duration; write 45s, 30m, 2h or 1d")
     seconds = float(match[1]) * _SECONDS[match[2]]
@@ -30,7 +30,7 @@ def size(text: str) -> int:
 
     Raises: ValueError with a message for people.
     """
-    match = _SIZE.fullmatch(text.strip())
+    match = re.fullmatch(_SIZE, text.strip(), re.ASCII | re.IGNORECASE)
     if match is None:
         raise ValueError(f"{text[:40]!r} is no size; write 500K, 10MB or 2G")
     power = "BKMG".index((match[2] or "B")[0].upper())

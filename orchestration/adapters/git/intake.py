@@ -12,7 +12,7 @@ from orchestration.adapters.git import layout
 from orchestration.adapters.git.environment import operator_environment, walled
 from orchestration.adapters.git.escape import last_line, shown
 from orchestration.adapters.git.layout import Checkout, Layout
-from orchestration.adapters.git.quick import ask
+from orchestration.adapters.git.quick import Question
 from orchestration.core import naming
 from orchestration.core.errors import GitError, RepositoryError
 from orchestration.core.repository import RepositoryFacts
@@ -29,10 +29,11 @@ def inspect(repo: Path, base: str, branch: str | None) -> RepositoryFacts:
     Raises: RepositoryError; GitError when git itself cannot run.
     """
     found = layout.find(repo)
-    _refuse_unsupported(found)
-    commit = _commit(repo, found, _checked(base))
-    if branch is not None:
-        _refuse_taken(found, naming.check_branch(branch))
+    with _ask_for_commit(repo, found, _checked(base)) as question:
+        _refuse_unsupported(found)
+        if branch is not None:
+            _refuse_taken(found, naming.check_branch(branch))
+        commit = _commit(question, repo, found, base)
     return RepositoryFacts(root=found.root, common_dir=found.common_dir, base_commit=commit)
 
 
@@ -89,13 +90,15 @@ def _has_promised_packs(folder: Path) -> bool:
         return False
 
 
-def _commit(repo: Path, found: Layout, base: str) -> str:
+def _ask_for_commit(repo: Path, found: Layout, base: str) -> Question:
     name = f"refs/heads/{base}" if layout.has_branch(found, base) else base
     arguments = ("-C", str(repo), "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+    return Question(walled(arguments, _OPERATORS_CHOICE), environment=operator_environment())
+
+
+def _commit(question: Question, repo: Path, found: Layout, base: str) -> str:
     try:
-        code, stdout, stderr = ask(
-            walled(arguments, _OPERATORS_CHOICE), environment=operator_environment(), seconds=_PATIENCE
-        )
+        code, stdout, stderr = question.answer(seconds=_PATIENCE)
     except TimeoutError as error:
         message = f"git did not answer about {shown(str(repo))} within {_PATIENCE} s"
         raise GitError(message, code="git_timeout") from error
