@@ -24,7 +24,7 @@ _REF_FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//")
 def task_id(text: str) -> TaskId:
     """Return *text* as an id.
 
-    Raises: UsageError when it breaks the grammar of DESIGN section 4.
+    Raises: UsageError when it breaks the grammar, which the message tells.
     """
     if not _ID.fullmatch(text) or ".." in text or text.endswith((".", ".lock")):
         shown = ascii(text if len(text) <= ID_LENGTH else text[:ID_LENGTH] + "...")
