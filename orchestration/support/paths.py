@@ -1,6 +1,6 @@
 """Where the queue, the state, the cache and the configuration are.
 
-Responsible for: the order in which places are tried (docs/reference/configuration.md), as pure functions of an environment.
+Responsible for: the order in which places are tried (docs/reference/configuration.md), as functions of an environment.
 Not responsible for: creating anything.
 """
 
