@@ -405,10 +405,8 @@ class App:
         from orchestration.adapters.git.disposal import GitDisposal
         from orchestration.engine.clean import Cleaner
 
-        parts = self._parts(_ignore)
         return Cleaner(
             store=self._store,
-            repository=parts.repository,
             disposal=GitDisposal(host=self._host, queue=self._queue_id, worktree_root=self._worktree_root),
             records=self._records,
             provider=self._provider,

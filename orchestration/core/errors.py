@@ -6,7 +6,6 @@ A non-zero exit of an agent or a test is a result, not one of these.
 
 from typing import ClassVar, Final
 
-EXIT_DONE: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_NOT_NOW: Final = 3
@@ -125,10 +124,3 @@ class WorkFailedError(TaskqError):
 
     exit_code = EXIT_FAILED
     default_code = "failed"
-
-
-class InterruptedRunError(TaskqError):
-    """The operator asked to stop."""
-
-    exit_code = EXIT_INTERRUPTED
-    default_code = "interrupted"

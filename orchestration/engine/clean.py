@@ -15,7 +15,7 @@ import structlog
 
 from orchestration.core.errors import BusyError, RepositoryError, TaskqError
 from orchestration.core.models import Task
-from orchestration.core.ports import AttemptRecords, Clock, Disposal, Repository, SandboxProvider, TaskStore
+from orchestration.core.ports import AttemptRecords, Clock, Disposal, SandboxProvider, TaskStore
 from orchestration.core.status import Status
 from orchestration.engine.lease import is_held
 from orchestration.support.trees import remove_tree
@@ -38,7 +38,6 @@ class Cleaner:
     """Takes away what taskq made for tasks that are over."""
 
     store: TaskStore
-    repository: Repository
     disposal: Disposal
     records: AttemptRecords
     provider: Callable[[str], SandboxProvider]

@@ -64,25 +64,16 @@ class Operator:
         """Put a failed task back to todo: fresh folders next time, branch and worktree kept."""
 
         def retry(current: Task) -> Task:
-            hint = _RETRY_HINTS.get(current.status, "it runs now; cancel it first")
-            todo = current.advance(Status.TODO, at=self.clock.now(), reason="retried", hint=hint)
-            return todo._replace(run=None, error=None)
-
-        return self.store.change(self.task(identifier).id, self._only_from(Status.FAILED, retry), by="retry")
-
-    def _only_from(self, status: Status, how: Callable[[Task], Task]) -> Callable[[Task], Task]:
-        """Return *how*, refusing tasks in another status although the table would let them pass for other reasons."""
-
-        def change(current: Task) -> Task:
-            if current.status is not status:
+            if current.status is not Status.FAILED:  # the table lets others go back to todo, for other reasons
                 hint = _RETRY_HINTS.get(current.status, "it runs now; cancel it first")
                 raise UsageError(
-                    f"task {current.id} is {current.status}, and only {status} tasks can be retried; {hint}",
+                    f"task {current.id} is {current.status}, and only failed tasks can be retried; {hint}",
                     code="illegal_transition",
                 )
-            return how(current)
+            todo = current.advance(Status.TODO, at=self.clock.now(), reason="retried")
+            return todo._replace(run=None, error=None)
 
-        return change
+        return self.store.change(self.task(identifier).id, retry, by="retry")
 
     def cancel(self, identifier: str) -> Task:
         """Cancel the task, whatever it does; a cancelled one stays as it is. What runs is ended by its runner."""

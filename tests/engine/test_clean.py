@@ -50,7 +50,6 @@ def cleaner(engine: Engine, disposal: FakeDisposal) -> Cleaner:
     provider: Any = only("fake", engine.provider)
     return Cleaner(
         store=engine.store,
-        repository=engine.repository,
         disposal=disposal,
         records=engine.records,
         provider=provider,
