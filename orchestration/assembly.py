@@ -25,6 +25,7 @@ from orchestration.support.clock import SystemClock
 
 if TYPE_CHECKING:
     from orchestration.adapters.git.host import Host
+    from orchestration.adapters.sandbox.docker.images import BuiltImage
     from orchestration.core.events import Observer
     from orchestration.core.ports import Agent, Exit, Health, Output, SandboxProvider
     from orchestration.core.reports import FsckReport
@@ -37,9 +38,13 @@ if TYPE_CHECKING:
     from orchestration.engine.worker import Worker
     from orchestration.pipeline.parts import Parts
     from orchestration.store.artifacts import AttemptFiles
+    from orchestration.support.secrets import SecretStore
 
 PROVIDERS: Final[Mapping[str, str]] = MappingProxyType(
-    {"local": "orchestration.adapters.sandbox.local.provider:LocalSandboxProvider"}
+    {
+        "docker": "orchestration.adapters.sandbox.docker.provider:DockerSandboxProvider",
+        "local": "orchestration.adapters.sandbox.local.provider:LocalSandboxProvider",
+    }
 )
 """Sandbox kinds by name; a new one is one file, one line here, and the contract suite."""
 
@@ -86,6 +91,8 @@ class App:
         self._clock = SystemClock()
         self._store = JournalTaskStore(queue_folder, self._clock)
         self._known_queue: str | None = None
+        self._providers: dict[str, SandboxProvider] = {}
+        self.on_warning: Callable[[str], None] = _ignore
         self.on_damage: Callable[[Sequence[Damage]], None] | None = None
 
     @classmethod
@@ -168,7 +175,10 @@ class App:
             current_branch=current_branch,
             check=self._check_parts,
         )
-        return intake.settle(drafts, now=self._clock.now())
+        tasks = intake.settle(drafts, now=self._clock.now())
+        for warning in intake.warnings:
+            self.on_warning(warning)
+        return tasks
 
     def _make_queue_folder(self) -> None:
         """Make the queue that the first task goes to."""
@@ -182,11 +192,7 @@ class App:
                 f"task {task.id} has no agent; give --agent-command CMD or --agent {'|'.join(AGENTS)}", code="no_agent"
             )
         if task.sandbox is None:
-            raise UsageError(
-                f"task {task.id} has no sandbox; --sandbox local runs the agent as a plain process of yours, "
-                'not isolated (config: sandbox = "local")',
-                code="no_sandbox",
-            )
+            raise UsageError(f"task {task.id} has no sandbox; give --sandbox {'|'.join(PROVIDERS)}", code="no_sandbox")
         if task.sandbox not in PROVIDERS:
             _load(PROVIDERS, task.sandbox, "sandbox")
         _load(AGENT_CHECKS, task.agent, "agent")(task)
@@ -253,10 +259,32 @@ class App:
             poll=options.poll,
         )
         with on_stop(pool.wind_down):
+            self._check_sandboxes(options.identifier)
             self.recover()
             if options.identifier is not None:
                 pool.choose = self._only(options.identifier)
             return pool.run()
+
+    def _check_sandboxes(self, identifier: str | None) -> None:
+        """Refuse to start what could not get a sandbox, while no attempt is spent on it. Raises: ExternalError."""
+        from orchestration.engine.choose import obstacle
+
+        snapshot = self.read()
+        now = self._clock.now()
+        wanted = {
+            task.sandbox or ""
+            for task in snapshot.tasks.values()
+            if task.is_running
+            or (
+                task.status is Status.TODO
+                and obstacle(task, snapshot, now=now) is None
+                and (identifier is None or task.id.lower() == identifier.lower())
+            )
+        }
+        for name in sorted(wanted & set(PROVIDERS)):
+            health = self._provider(name).check()
+            if not health.usable:
+                raise ExternalError(f"{health.detail}; {health.remedy or 'see: taskq doctor'}", code="no_sandbox")
 
     def recover(self) -> tuple[Task, ...]:
         """Settle the tasks whose runner is gone; their work is collected first."""
@@ -357,6 +385,23 @@ class App:
         )
         return (*examine(folders), check_git(), *(self._provider(name).check() for name in PROVIDERS))
 
+    @property
+    def secrets(self) -> "SecretStore":
+        """The operator's secrets, which tasks get by name."""
+        from orchestration.support.secrets import SecretStore
+
+        return SecretStore(paths.secrets_folder(self._environment))
+
+    def build_image(
+        self, *, base: str | None, rebuild: bool, pull: bool, ca_files: Sequence[Path], output: Callable[[str], None]
+    ) -> "BuiltImage":
+        """Build the image that docker sandboxes start from. Raises: UsageError, SandboxError."""
+        from orchestration.adapters.sandbox.docker import images
+        from orchestration.adapters.sandbox.docker.engine import Engine
+
+        engine = Engine(self._environment)
+        return images.build_image(engine, base=base, rebuild=rebuild, pull=pull, ca_files=ca_files, output=output)
+
     def make_sample_repository(self, folder: Path, files: Mapping[str, str]) -> None:
         """Make a git repository of *files* with one commit on ``main``."""
         from orchestration.adapters.git.sample import make_repository
@@ -424,6 +469,8 @@ class App:
             parts=self._parts(observe),
             runner=identity(),
             dirty_run=options.dirty_run,
+            allow=self.settings.allow,
+            allow_private=self.settings.allow_private,
             after_failure=after_failure,
         )
 
@@ -438,6 +485,7 @@ class App:
             records=self._records,
             provider=self._provider,
             agent=self._agent,
+            secret=self._secret,
             clock=self._clock,
             observe=observe,
         )
@@ -454,8 +502,19 @@ class App:
         )
 
     def _provider(self, name: str) -> "SandboxProvider":
-        kind = _load(PROVIDERS, name, "sandbox")
-        return cast("SandboxProvider", kind(readable=(paths.cache_folder(self._environment),)))
+        """Return the provider of this name, the same one each time: it keeps what it learnt of its engine."""
+        if name not in self._providers:
+            kind = _load(PROVIDERS, name, "sandbox")
+            self._providers[name] = kind.make(
+                environment=self._environment,
+                cache=paths.cache_folder(self._environment),
+                image=self.settings.image,
+                secret=self._secret,
+            )
+        return self._providers[name]
+
+    def _secret(self, name: str) -> bytes:
+        return self.secrets.read(name)
 
     def _agent(self, name: str) -> "Agent":
         return cast("Agent", _load(AGENTS, name, "agent")())

@@ -23,6 +23,17 @@ PROMISES: Final = "TASKQ_CI_PROMISES"
 """The environment variable with the names, separated by spaces, that must not be missing."""
 _PATIENCE: Final = 60
 """Seconds."""
+_PROBE_OF_ENGINE: Final = """
+import os, sys
+from orchestration.adapters.sandbox.docker import images
+from orchestration.adapters.sandbox.docker.engine import Engine
+from orchestration.core.errors import TaskqError
+try:
+    images.resolve(Engine(os.environ), images.DEFAULT_DOCKER_IMAGE)
+except TaskqError as error:
+    sys.exit(str(error))
+"""
+"""Looks by itself, because the engine's client leaves sockets open, of which Python complains."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,11 +139,24 @@ def _look_for_mounts() -> str | None:
     return _runs("unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", tempfile.gettempdir())
 
 
+def _look_for_compiler() -> str | None:
+    return _runs("cc", "-x", "c", "-include", "stdlib.h", "-fsyntax-only", os.devnull)
+
+
+def _look_for_engine() -> str | None:
+    ended = _run([sys.executable, "-c", _PROBE_OF_ENGINE])
+    if ended is None:
+        return f"the engine did not answer within {_PATIENCE} s"
+    return None if ended.returncode == 0 else ended.stderr.strip().rpartition("\n")[2]
+
+
 CAPABILITIES: Final[Mapping[str, Capability]] = MappingProxyType(
     {
         "bwrap": Capability(look=_look_for_bubblewrap, remedy="apt-get install bubblewrap"),
         "strace": Capability(look=_look_for_strace, remedy="apt-get install strace"),
         "tmux": Capability(look=lambda: _runs("tmux", "-V"), remedy="apt-get install tmux"),
+        "cc": Capability(look=_look_for_compiler, remedy="apt-get install gcc libc6-dev"),
+        "docker": Capability(look=_look_for_engine, remedy="an engine that answers, and then: taskq build-image"),
         "pypi": Capability(look=_look_for_packages, remedy="a network, or pip configured for an index that is reached"),
         "mount": Capability(look=_look_for_mounts, remedy="running the tests as root on a machine that allows mounts"),
         "python3.13": Capability(look=_look_for_python_3_13, remedy="uv python install 3.13"),

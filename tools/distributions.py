@@ -14,7 +14,9 @@ from typing import Final
 
 CHECKOUT: Final = Path(__file__).resolve().parent.parent
 PACKAGE: Final = "orchestration"
-SDIST_ALSO: Final = ("pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE")
+DOCKERFILE: Final = "orchestration/adapters/sandbox/docker/image/Dockerfile"
+"""Where the wheel has the Dockerfile, which is at the top of a checkout and of the sdist."""
+SDIST_ALSO: Final = ("pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "Dockerfile")
 SDIST_FOLDERS: Final = (PACKAGE, "docs")
 SDIST_FILES: Final = (*SDIST_ALSO, "PKG-INFO", ".gitignore")
 
@@ -74,9 +76,9 @@ def faults_of_sdist(names: frozenset[str], package: frozenset[str]) -> Iterable[
 def faults_of_wheel(names: frozenset[str], package: frozenset[str]) -> Iterable[str]:
     """Yield what is wrong with a wheel that holds *names*."""
     metadata = frozenset(name for name in names if PurePosixPath(name).parts[0].endswith(".dist-info"))
-    for name in sorted(package - names):
+    for name in sorted({*package, DOCKERFILE} - names):
         yield f"wheel: {name} is missing"
-    for name in sorted(names - metadata - package):
+    for name in sorted(names - metadata - package - {DOCKERFILE}):
         yield f"wheel: {name} does not belong there"
     for wanted in ("entry_points.txt", "licenses/LICENSE"):
         if not any(name.endswith(f".dist-info/{wanted}") for name in metadata):

@@ -40,9 +40,11 @@ SECTIONS: Final = MappingProxyType(
             "fsck": "Check the journal, and repair it",
             "doctor": "Say what works on this machine, and what would help",
             "config": "Show every setting and where it comes from",
+            "secret": "Keep secrets for the tasks that name them",
         },
         "Start": {
             "init": "Make a queue here",
+            "build-image": "Build the image that docker sandboxes start from",
             "demo": "Run three real tasks on a small repository of its own",
             "completion": "Print the completion script for a shell",
         },
@@ -63,7 +65,7 @@ class Commands(click.Group):
         """Return the command of this name, or None."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"orchestration.cli.commands.{cmd_name}").command
+        command: click.Command = import_module(f"orchestration.cli.commands.{cmd_name.replace('-', '_')}").command
         return command
 
     def resolve_command(

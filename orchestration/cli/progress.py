@@ -7,7 +7,16 @@ from types import TracebackType
 
 import click
 
-from orchestration.core.events import Observer, OutputSeen, RunEvent, StageEnded, StageStarted, TaskClaimed, TaskSettled
+from orchestration.core.events import (
+    Observer,
+    OutputSeen,
+    RunEvent,
+    SandboxOpened,
+    StageEnded,
+    StageStarted,
+    TaskClaimed,
+    TaskSettled,
+)
 from orchestration.support.quantities import spell_duration
 from orchestration.support.text import decode, visible
 
@@ -58,6 +67,8 @@ class PlainLines(_Lines):
         match event:
             case TaskClaimed():
                 return [f"{event.task.id}: started (attempt {event.task.attempt})"]
+            case SandboxOpened():
+                return waiver_lines(event)
             case TaskSettled():
                 return [*self._flush(event.task.id), settled_line(event)]
             case OutputSeen() if self._follow:
@@ -90,6 +101,10 @@ class EventLines(_Lines):
             case StageEnded():
                 facts |= {"event": "stage_ended", "stage": event.stage, "succeeded": event.succeeded}
                 facts |= {"seconds": round(event.elapsed.total_seconds(), 3)}
+            case SandboxOpened():
+                facts |= {"event": "sandbox_opened", "sandbox": event.facts.kind, "network": event.facts.network}
+                facts |= {"container": event.facts.id, "image": event.facts.image}
+                facts |= {"waivers": list(event.facts.waivers)}
             case OutputSeen():
                 facts |= {"event": "output", "stage": event.stage, "stream": event.stream}
                 facts |= {"base64": base64.b64encode(event.chunk).decode("ascii")}
@@ -103,6 +118,11 @@ def output_line(identifier: str, line: bytes) -> str:
     """Return one line of an agent's output, made safe, after the id of its task."""
     text = visible(decode(line.rstrip(b"\r")))
     return f"{identifier} | {text}"
+
+
+def waiver_lines(event: SandboxOpened) -> list[str]:
+    """Return what of an open sandbox is wider than the defaults, a line each."""
+    return [visible(f"{event.task.id}: warning: {waiver}") for waiver in event.facts.waivers]
 
 
 def settled_line(event: TaskSettled) -> str:

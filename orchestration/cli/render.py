@@ -16,8 +16,16 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from orchestration.cli.progress import PlainLines, settled_line
-from orchestration.core.events import Observer, OutputSeen, RunEvent, StageStarted, TaskClaimed, TaskSettled
+from orchestration.cli.progress import PlainLines, settled_line, waiver_lines
+from orchestration.core.events import (
+    Observer,
+    OutputSeen,
+    RunEvent,
+    SandboxOpened,
+    StageStarted,
+    TaskClaimed,
+    TaskSettled,
+)
 from orchestration.core.models import Task
 from orchestration.core.status import Status
 from orchestration.support.quantities import spell_duration
@@ -103,6 +111,9 @@ class LiveRun:
                     self._rows[task.id] = (task, "claimed", event.at)
                 case StageStarted() if task.id in self._rows:
                     self._rows[task.id] = (task, event.stage, self._rows[task.id][2])
+                case SandboxOpened():
+                    for line in waiver_lines(event):
+                        self._console.print(Text(line, style="yellow"))
                 case TaskSettled():
                     self._rows.pop(task.id, None)
                     self._ended[task.status] = self._ended.get(task.status, 0) + 1

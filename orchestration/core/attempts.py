@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 
-from orchestration.core.facts import Failure, Revision, Usage
+from orchestration.core.facts import Failure, Revision, SandboxFacts, Usage
 from orchestration.core.models import Limits
 from orchestration.core.naming import TaskId
+from orchestration.core.toolchain import Toolchain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,16 @@ class AttemptSpec:
     """Our last tip of the branch, which the branch must still be at to be moved; None before the first collect."""
     collect: int
     """The number that this attempt's next collected ref gets, from 1."""
+    network: str | None = None
+    """``allowlist``, ``none`` or ``open``; None for a sandbox that does not limit it."""
+    allow: tuple[str, ...] = ()
+    """What the operator's configuration opens the network to: hosts (``HOST`` or ``HOST:PORT``) and presets."""
+    allow_private: tuple[str, ...] = ()
+    """Hosts that the operator opens although their addresses are private; a repository cannot."""
+    toolchain: Toolchain = field(default_factory=Toolchain)
+    """What ``.taskq.toml`` of the base commit says; known since setup."""
+    image: str | None = None
+    """The id of the image that the sandbox starts from; known since setup, None where there is no image."""
 
     @property
     def labels(self) -> Mapping[str, str]:
@@ -84,6 +95,21 @@ class AttemptFolders:
         return self.root / "out"
 
     @property
+    def secrets(self) -> Path:
+        """The repository's secrets, one file each, there only while a sandbox is open."""
+        return self.root / "secrets"
+
+    @property
+    def egress(self) -> Path:
+        """Where the sandbox meets the way out of its network: host only, shown read-only."""
+        return self.root / "egress"
+
+    @property
+    def base(self) -> Path:
+        """A link to the object store that the workspace borrows from: shown in the sandbox, read-only."""
+        return self.root / "base"
+
+    @property
     def inbox(self) -> Path:
         """Fetched files and the quarantine: host only."""
         return self.root / "inbox"
@@ -121,3 +147,5 @@ class AttemptResult:
     session: str | None = None
     usage: Usage | None = None
     timings: Mapping[str, timedelta] = field(default_factory=dict)
+    sandbox: SandboxFacts | None = None
+    """What the agent's sandbox was; None when none was opened."""

@@ -26,11 +26,12 @@ class TaskDraft(NamedTuple):
     agent_command: str | None = None
     model: str | None = None
     sandbox: str | None = None
+    network: str | None = None
     priority: int | None = None
     labels: tuple[str, ...] | None = None
     after: tuple[str, ...] | None = None
     not_before: datetime | None = None
-    limits: Mapping[str, timedelta | int] | None = None
+    limits: Mapping[str, timedelta | float] | None = None
     allow_empty: bool | None = None
     source: str | None = None
     stem: str | None = None

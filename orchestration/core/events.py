@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from orchestration.core.facts import SandboxFacts
 from orchestration.core.models import Task
 
 
@@ -36,6 +37,14 @@ class StageEnded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxOpened:
+    """The attempt's sandbox is open; *facts* say what is wider than the defaults, which must be shown."""
+
+    task: Task
+    facts: SandboxFacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OutputSeen:
     """The attempt's program wrote something: raw bytes of a hostile program; escape before showing."""
 
@@ -53,6 +62,6 @@ class TaskSettled:
     elapsed: timedelta
 
 
-RunEvent = TaskClaimed | StageStarted | StageEnded | OutputSeen | TaskSettled
+RunEvent = TaskClaimed | StageStarted | StageEnded | SandboxOpened | OutputSeen | TaskSettled
 Observer = Callable[[RunEvent], None]
 """Called from worker threads; must be quick and must not raise."""

@@ -18,6 +18,32 @@ class Runner:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedHost:
+    """A host that a sandbox asked for and was refused, *count* times. *host* is as the sandbox said it: untrusted."""
+
+    host: str
+    port: int | None
+    reason: str
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxFacts:
+    """What was observed of a sandbox. *id* is the container's or machine's; *image* is the id of what it started from.
+
+    *waivers* say in words what is wider than the defaults, such as an open network.
+    """
+
+    kind: str
+    id: str | None = None
+    name: str | None = None
+    image: str | None = None
+    network: str | None = None
+    refused: tuple[RefusedHost, ...] = ()
+    waivers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """Facts of the current attempt, known since its claim. *token* is the claim's rev: the fencing token."""
 
@@ -28,6 +54,8 @@ class Run:
     runner: Runner
     started_at: datetime
     session: str | None = None
+    observed: SandboxFacts | None = None
+    """The sandbox as observed; known since it was opened."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-from orchestration.core.errors import IllegalTransitionError
+from orchestration.core.errors import IllegalTransitionError, UsageError
 from orchestration.core.naming import TaskId
 from orchestration.core.status import RUNNING, TRANSITIONS, Status
 
@@ -36,9 +36,25 @@ class Limits(NamedTuple):
     """Any one changed file."""
     files: int = 100_000
     """How many files may change."""
+    memory: int = 1024**3
+    """What all programs in the sandbox may hold together."""
+    cpus: float = 2.0
+    """Processors' worth of time; half a one is 0.5."""
+    pids: int = 512
+    """How many processes and threads there may be."""
 
 
 DEFAULT_LIMITS: Final = Limits()
+
+NETWORKS: Final = ("allowlist", "none", "open")
+"""What a task may say of its sandbox's network: the way out that we guard, none at all, or the host's own."""
+
+
+def check_network(text: str) -> str:
+    """Return *text*, which is one of NETWORKS. Raises: UsageError."""
+    if text not in NETWORKS:
+        raise UsageError(f"no network {text[:40]!a}; there are: {', '.join(NETWORKS)}", code="unknown_network")
+    return text
 
 
 class Task(NamedTuple):

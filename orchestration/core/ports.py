@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from orchestration.core.attempts import AttemptFolders, AttemptResult, AttemptSpec
-from orchestration.core.facts import Landed, Revision, Usage
+from orchestration.core.facts import Landed, Revision, SandboxFacts, Usage
 from orchestration.core.models import Task
 from orchestration.core.repository import RepositoryFacts
 from orchestration.core.snapshot import Snapshot
@@ -119,6 +119,11 @@ class Exit:
 class Sandbox(Protocol):
     """Where an attempt's commands run, one command at a time, in the attempt's workspace."""
 
+    @property
+    def facts(self) -> SandboxFacts:
+        """What is known of this sandbox by now."""
+        ...
+
     def run(self, command: Command, output: Output = discard_output) -> Exit:
         """Run *command* to its end; when this returns, no process that it started is left.
 
@@ -160,8 +165,32 @@ class Health:
     remedy: str | None = None
 
 
+class BaseTree(Protocol):
+    """The files of an attempt's base commit, read from objects: nothing that an agent of this attempt wrote."""
+
+    def read(self, path: str, *, limit: int) -> bytes | None:
+        """Return the content of the regular file *path*; None when there is none. Raises: RepositoryError."""
+        ...
+
+    def blobs(self) -> Mapping[str, str]:
+        """Return every file's path with the hash of its content."""
+        ...
+
+    def export(self, to: Path) -> None:
+        """Write all files as a tar to the new host file *to*."""
+        ...
+
+
 class SandboxProvider(Protocol):
     """Opens sandboxes of one kind and always gives their resources back."""
+
+    def prepare(self, spec: AttemptSpec, tree: BaseTree, output: Output) -> str | None:
+        """Make ready what the attempt's sandbox starts from, and return its id; None where there is nothing to make.
+
+        What is built says so to *output* while it is. Again, with nothing changed, is quick.
+        Raises: SandboxError, WorkFailedError when the repository's own build or setup fails.
+        """
+        ...
 
     def open(self, spec: AttemptSpec, folders: AttemptFolders, *, lease: int) -> AbstractContextManager[Sandbox]:
         """Start a sandbox for the attempt; leaving the block ends every process in it.
@@ -225,6 +254,10 @@ class Agent(Protocol):
 # --- git ------------------------------------------------------------------------------------------------------------
 
 
+Leaks = Callable[[bytes], str | None]
+"""Returns the name of the secret that a content holds, if any."""
+
+
 class Workspace(Protocol):
     """The agent's side of git: a private clone, and what comes out of it.
 
@@ -238,18 +271,27 @@ class Workspace(Protocol):
         """
         ...
 
+    def base(self, spec: AttemptSpec) -> BaseTree:
+        """Return the files of the base commit, once it is pinned."""
+        ...
+
     def collect_command(self, spec: AttemptSpec) -> tuple[str, ...]:
         """Return what to run in the sandbox: it commits what is left and writes ``work.bundle`` to the out folder."""
         ...
 
-    def accept_bundle(self, spec: AttemptSpec, folders: AttemptFolders, bundle: Path) -> Revision | None:
+    def accept_bundle(
+        self, spec: AttemptSpec, folders: AttemptFolders, bundle: Path, *, leaks: Leaks | None = None
+    ) -> Revision | None:
         """Check a fetched bundle as hostile input and put it under our ref; None when nothing was changed.
 
-        Raises: WorkFailedError (codes ``bad_bundle``, ``unsafe_tree``) and then no object of it is in the repository.
+        Raises: WorkFailedError (codes ``bad_bundle``, ``unsafe_tree``, ``secret_in_work``) and then no object of it is
+        in the repository.
         """
         ...
 
-    def accept_archive(self, spec: AttemptSpec, folders: AttemptFolders, archive: Path) -> Revision | None:
+    def accept_archive(
+        self, spec: AttemptSpec, folders: AttemptFolders, archive: Path, *, leaks: Leaks | None = None
+    ) -> Revision | None:
         """The same for a tar of the workspace, from `Sandbox.archive`; one commit on the attempt's start is made."""
         ...
 

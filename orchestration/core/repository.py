@@ -10,3 +10,5 @@ class RepositoryFacts(NamedTuple):
     root: Path
     common_dir: Path
     base_commit: str
+    warnings: tuple[str, ...] = ()
+    """What an operator should know before an agent works here, such as submodules."""

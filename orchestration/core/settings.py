@@ -10,9 +10,17 @@ from orchestration.core.models import DEFAULT_LIMITS, Limits
 
 
 class Settings(NamedTuple):
-    """What an operator can set in ``config.toml``; None means that there is no default and the task must say it."""
+    """What an operator can set in ``config.toml``; None means that there is no default.
 
-    sandbox: str | None = None
+    *image* is what sandboxes start from when a repository names nothing, None for the built-in one. *allow* opens the
+    network to hosts and presets, *allow_private* to hosts with private addresses, which no repository can.
+    """
+
+    sandbox: str = "docker"
+    image: str | None = None
+    network: str | None = None
+    allow: tuple[str, ...] = ()
+    allow_private: tuple[str, ...] = ()
     agent: str | None = None
     agent_command: str | None = None
     model: str | None = None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from orchestration.core.attempts import AttemptFolders, AttemptResult
+from orchestration.core.facts import SandboxFacts
 from orchestration.core.models import Task
 
 STAGES: Final = ("setup", "plan", "build", "collect", "verify")
@@ -17,6 +18,13 @@ class Brief:
 
     task: Task
     result: AttemptResult | None
+
+    @property
+    def sandbox(self) -> SandboxFacts | None:
+        """What was observed of the attempt's sandbox, from the task, or from the result when the task is over it."""
+        if self.task.run is not None and self.task.run.observed is not None:
+            return self.task.run.observed
+        return self.result.sandbox if self.result is not None else None
 
     @property
     def added(self) -> int:

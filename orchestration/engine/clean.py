@@ -73,7 +73,8 @@ class Cleaner:
             raise BusyError(f"attempt {task.run.attempt} of {task.id} is still held; try again when it has ended")
         spec = self.records.load_spec(task.id, task.run.attempt)
         if spec is not None:
-            self.provider(spec.sandbox).reap(spec.labels)
+            of_any_attempt = {name: value for name, value in spec.labels.items() if name != "taskq.attempt"}
+            self.provider(spec.sandbox).reap(of_any_attempt)
 
     def _worktree(self, task: Task, report: CleanReport) -> bool:
         """Remove the worktree; False when it stays."""

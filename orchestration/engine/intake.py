@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from orchestration.core.drafts import TaskDraft
 from orchestration.core.errors import TaskqError, UsageError
-from orchestration.core.models import Limits, Task
+from orchestration.core.models import Limits, Task, check_network
 from orchestration.core.naming import (
     TaskId,
     branch_for,
@@ -25,7 +25,9 @@ from orchestration.core.settings import Settings
 from orchestration.core.status import Status
 
 TITLE_LENGTH: Final = 72
-
+UNLIMITED: Final = "local"
+"""The sandbox that limits neither what its programs use nor where they connect to."""
+_SANDBOX_LIMITS: Final = ("memory", "cpus", "pids")
 
 Inspect = Callable[[Path, str, str | None], RepositoryFacts]
 """Looks at a repository; see ``core.ports.Repository.inspect``."""
@@ -52,6 +54,11 @@ class Intake:
         self._check = check
         self._seen: dict[tuple[str, str | None, str], tuple[str, RepositoryFacts]] = {}
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What an operator should know of the repositories that were looked at, each once."""
+        return tuple(dict.fromkeys(warning for _, facts in self._seen.values() for warning in facts.warnings))
+
     def settle(self, drafts: Sequence[TaskDraft], *, now: datetime) -> tuple[Task, ...]:
         """Return the tasks that *drafts* stand for, in their order. Raises: UsageError."""
         if not drafts:
@@ -72,6 +79,9 @@ class Intake:
         if not text.strip():
             raise UsageError(f"task {identifier} is empty: say what is wanted", code="empty_task")
         branch = check_branch(draft.branch) if draft.branch else branch_for(identifier)
+        sandbox = draft.sandbox or self._settings.sandbox
+        network = _network(draft.network or self._settings.network, sandbox)
+        _refuse_idle_limits(draft, sandbox)
         base, facts = self._repository(draft, branch)
         task = Task(
             id=identifier,
@@ -90,7 +100,8 @@ class Intake:
             agent=draft.agent or self._default_agent(draft),
             agent_command=draft.agent_command or self._settings.agent_command,
             model=draft.model or self._settings.model,
-            sandbox=draft.sandbox or self._settings.sandbox,
+            sandbox=sandbox,
+            network=network,
             limits=_limits(draft, self._settings.limits),
             allow_empty=self._settings.allow_empty if draft.allow_empty is None else draft.allow_empty,
             created_at=now,
@@ -143,6 +154,27 @@ def _identifier(draft: TaskDraft) -> TaskId:
 
 def _labels(labels: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(map(check_label, labels)))
+
+
+def _network(said: str | None, sandbox: str) -> str:
+    """Return the network that a task gets. Raises: UsageError for one that *sandbox* cannot keep to."""
+    network = check_network(said or ("open" if sandbox == UNLIMITED else "allowlist"))
+    if sandbox == UNLIMITED and network != "open":
+        raise UsageError(
+            f"the {sandbox} sandbox does not limit the network, so it cannot be {network}; "
+            "use --sandbox docker, or --network open",
+            code="unlimited_sandbox",
+        )
+    return network
+
+
+def _refuse_idle_limits(draft: TaskDraft, sandbox: str) -> None:
+    """Refuse limits of the task's own that would have no effect; what is configured is for every sandbox."""
+    idle = [name for name in _SANDBOX_LIMITS if name in (draft.limits or {})]
+    if idle and sandbox == UNLIMITED:
+        raise UsageError(
+            f"the {sandbox} sandbox does not limit {', '.join(idle)}; use --sandbox docker", code="unlimited_sandbox"
+        )
 
 
 def _limits(draft: TaskDraft, defaults: Limits) -> Limits:

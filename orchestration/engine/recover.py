@@ -1,6 +1,7 @@
 """Tasks whose runner is gone: what they left is collected, and they go back to todo with the reason.
 
-Guarantees: a task is touched only when its lease is free and its runner is known to be dead.
+Guarantees: a task is touched only when its lease is free, its runner is known to be dead, and nothing of its sandbox
+runs any more; where that cannot be found out now (the engine is down), the next run finds the task as it is.
 """
 
 from collections.abc import Callable
@@ -32,10 +33,11 @@ class Recovery:
 
     def reconcile(self) -> tuple[Task, ...]:
         """Settle every abandoned task; return them as they are now."""
-        recovered = []
+        recovered: list[Task] = []
         for task in self.abandoned():
             try:
-                recovered.append(self._recover(task))
+                now = self._recover(task)
+                recovered += [] if now is None else [now]
             except (BusyError, TaskNotFoundError) as error:
                 log.info("task.recovered_elsewhere", task=task.id, reason=str(error))
         return tuple(recovered)
@@ -48,7 +50,8 @@ class Recovery:
         lease = self.worker.parts.records.folders(task.id, task.run.attempt).lease
         return self.is_alive(task.run.runner) is False and not is_held(lease)
 
-    def _recover(self, task: Task) -> Task:
+    def _recover(self, task: Task) -> Task | None:
+        """Return the task as settled; None when it has to stay as it is for now."""
         if task.run is None:
             return self._requeue(task, "it was running under no runner that is known")
         reason = f"runner {task.run.runner.host}:{task.run.runner.pid} is gone"
@@ -61,7 +64,8 @@ class Recovery:
             return self._requeue(task, f"{reason}, and what it left stays in {task.run.folder}: {error}")
         if spec is None or spec.token != task.run.token:
             return self._requeue(task, reason)
-        self._reap(spec)
+        if not self._reap(spec):
+            return None
         try:
             result = self.worker.salvage(task, spec, switch=StopSwitch())
         except BusyError:
@@ -80,13 +84,15 @@ class Recovery:
             log.warning("result.unreadable", task=identifier, attempt=attempt, error=str(error))
             return None
 
-    def _reap(self, spec: AttemptSpec) -> None:
+    def _reap(self, spec: AttemptSpec) -> bool:
+        """End what still runs of the attempt; False when that cannot be known now, and the task is left as it is."""
         try:
             ended = self.worker.parts.provider(spec.sandbox).reap(spec.labels)
         except TaskqError as error:
             log.warning("sandbox.reap_failed", task=spec.task, attempt=spec.attempt, error=str(error))
-        else:
-            log.info("sandbox.reaped", task=spec.task, attempt=spec.attempt, ended=ended)
+            return False
+        log.info("sandbox.reaped", task=spec.task, attempt=spec.attempt, ended=ended)
+        return True
 
     def _requeue(self, task: Task, reason: str) -> Task:
         return self.worker.requeue(task, reason)

@@ -2,7 +2,16 @@
 
 import structlog
 
-from orchestration.core.events import Observer, OutputSeen, RunEvent, StageEnded, StageStarted, TaskClaimed, TaskSettled
+from orchestration.core.events import (
+    Observer,
+    OutputSeen,
+    RunEvent,
+    SandboxOpened,
+    StageEnded,
+    StageStarted,
+    TaskClaimed,
+    TaskSettled,
+)
 
 log = structlog.get_logger()
 
@@ -28,6 +37,9 @@ def tell(event: RunEvent) -> None:
         case StageEnded():
             elapsed = round(event.elapsed.total_seconds(), 3)
             log.info("stage.ended", stage=event.stage, succeeded=event.succeeded, elapsed=elapsed, **facts)
+        case SandboxOpened():
+            opened = {"sandbox": event.facts.kind, "network": event.facts.network, "container": event.facts.name}
+            log.info("sandbox.opened", **opened, **facts)
         case TaskSettled():
             elapsed = round(event.elapsed.total_seconds(), 3)
             log.info("task.settled", status=str(event.task.status), reason=event.task.reason, elapsed=elapsed, **facts)

@@ -14,7 +14,7 @@ import structlog
 from orchestration.core.attempts import AttemptResult, AttemptSpec
 from orchestration.core.errors import BusyError, TaskqError
 from orchestration.core.events import TaskSettled
-from orchestration.core.facts import Failure, Run, Runner
+from orchestration.core.facts import Failure, Run, Runner, SandboxFacts
 from orchestration.core.models import SCHEMA_VERSION, Task
 from orchestration.core.naming import branch_for
 from orchestration.core.ports import TaskStore
@@ -36,12 +36,17 @@ _NOT_BUILT: Final = Failure(stage="build", code="bug", message="the attempt ende
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
-    """Claims tasks and runs their attempts; one object serves all threads of a runner."""
+    """Claims tasks and runs their attempts; one object serves all threads of a runner.
+
+    *allow* and *allow_private* are what the operator's configuration opens the network to.
+    """
 
     store: TaskStore
     parts: Parts
     runner: Runner
     dirty_run: bool = False
+    allow: tuple[str, ...] = ()
+    allow_private: tuple[str, ...] = ()
     after_failure: Callable[[Task], None] | None = None
 
     def claim(self, choose: Callable[[Snapshot], Task | None]) -> Task | None:
@@ -94,7 +99,7 @@ class Worker:
     def _attempt(self, task: Task, *, queue: str, switch: StopSwitch) -> AttemptResult:
         folders = self.parts.records.folders(task.id, task.attempt)
         make_private_folder(folders.root)
-        spec = first_spec(task, queue=queue)
+        spec = replace(first_spec(task, queue=queue), allow=self.allow, allow_private=self.allow_private)
         with hold(folders.lease) as lease:
             room = Room(self.parts.provider(spec.sandbox), folders, lease=lease, switch=switch)
             recipe = standard(self.parts, room, agent=spec.agent, dirty_run=self.dirty_run)
@@ -130,6 +135,7 @@ class Worker:
             session=ended.session,
             usage=ended.usage,
             timings=ended.timings,
+            sandbox=room.facts,
         )
         try:
             return self.parts.records.save_result(result, ended.task)
@@ -137,13 +143,16 @@ class Worker:
             log.warning("result.not_saved", task=result.task, attempt=result.attempt, error=str(error))
             return result
 
-    def _enter(self, task: Task, status: Status) -> Task:
+    def _enter(self, attempt: Attempt, status: Status) -> Task:
         """Record that the held task is in *status* now. Raises: BusyError when the claim is no longer ours."""
+        task = attempt.task
 
         def enter(current: Task) -> Task:
             if not is_claim_of(task, current):
                 raise BusyError(f"task {task.id} is no longer ours: it is {current.status}", code="fenced")
-            return current if current.status is status else current.advance(status, at=self.parts.clock.now())
+            if current.status is status:
+                return current
+            return observed(current.advance(status, at=self.parts.clock.now()), attempt.sandbox)
 
         return self.store.change(task.id, enter, by="run")
 
@@ -177,10 +186,17 @@ def is_claim_of(task: Task, current: Task) -> bool:
     )
 
 
+def observed(task: Task, sandbox: SandboxFacts | None) -> Task:
+    """Return *task* with what was observed of its sandbox, where something was."""
+    if sandbox is None or task.run is None:
+        return task
+    return task._replace(run=replace(task.run, observed=sandbox))
+
+
 def settled(current: Task, result: AttemptResult, *, reason: str | None = None) -> Task:
     """Return *current* with *result*: in review, failed, or back in todo when it was ended from outside. Pure."""
     at = result.finished_at
-    known = current._replace(
+    known = observed(current, result.sandbox)._replace(
         revision=result.revision or current.revision, usage=result.usage or current.usage, updated_at=at
     )
     if not current.is_running:  # cancelled under us: what was collected is kept all the same
@@ -218,6 +234,7 @@ def first_spec(task: Task, *, queue: str) -> AttemptSpec:
         sandbox=task.run.sandbox,
         limits=task.limits,
         allow_empty=task.allow_empty,
+        network=task.network,
         created_at=task.created_at,
         start_commit=commit,
         previous_tip=task.revision.commit if task.revision is not None and task.revision.published else None,

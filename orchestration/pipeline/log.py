@@ -1,9 +1,10 @@
 """An attempt's output: capped on disk, its tail in memory, and passed on to whoever watches.
 
 Guarantees: memory and disk used do not grow with what a program writes; the file is flushed at every chunk; a disk
-that takes no more ends the log, and not the work.
+that takes no more ends the log, and not the work. No value of a secret reaches file, tail or watcher.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +14,7 @@ import structlog
 
 from orchestration.core.ports import Output, Stream
 from orchestration.support.files import storage_errors
+from orchestration.support.redaction import Redactor
 
 log = structlog.get_logger()
 
@@ -21,12 +23,17 @@ TAIL: Final = 4096
 
 
 class StageLog:
-    """Takes the output of one stage's commands; use as a context manager, and ``write`` as the `Output`."""
+    """Takes the output of one stage's commands; use as a context manager, and ``write`` as the `Output`.
 
-    def __init__(self, path: Path, *, limit: int, watch: Output) -> None:
+    *secrets* are names with values. What might be the start of a value is held back until more comes, or `tail` is
+    asked for, or the log is closed.
+    """
+
+    def __init__(self, path: Path, *, limit: int, watch: Output, secrets: Sequence[tuple[str, bytes]] = ()) -> None:
         self._path = path
         self._limit = limit
         self._watch = watch
+        self._redactors: dict[Stream, Redactor] = {"stdout": Redactor(secrets), "stderr": Redactor(secrets)}
         self._tails: dict[Stream, bytes] = {"stdout": b"", "stderr": b""}
         self._written = 0
         self._dropped = 0
@@ -41,6 +48,7 @@ class StageLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._flush()
         if self._dropped:
             why = b"above the output limit" if not self._is_full else b"that the disk did not take"
             with suppress(OSError):
@@ -49,6 +57,18 @@ class StageLog:
 
     def write(self, stream: Stream, chunk: bytes) -> None:
         """Take *chunk*: to the file while the limit allows, to the tail, to the watcher."""
+        self._take(stream, self._redactors[stream].feed(chunk))
+
+    def tail(self, stream: Stream) -> str:
+        """Return the end of what *stream* brought, now that a command has ended."""
+        self._flush()
+        return self._tails[stream].decode("utf-8", "backslashreplace")
+
+    def _flush(self) -> None:
+        for stream, redactor in self._redactors.items():
+            self._take(stream, redactor.flush())
+
+    def _take(self, stream: Stream, chunk: bytes) -> None:
         self._tails[stream] = (self._tails[stream] + chunk)[-TAIL:]
         kept = chunk[: max(self._limit - self._written, 0)]
         if kept:
@@ -67,7 +87,3 @@ class StageLog:
             self._is_full = True
             log.warning("log.cut", path=str(self._path), error=str(error))
         return written
-
-    def tail(self, stream: Stream) -> str:
-        """Return the end of what *stream* brought."""
-        return self._tails[stream].decode("utf-8", "backslashreplace")

@@ -9,12 +9,16 @@ from orchestration.core.ports import Agent, AttemptRecords, Clock, Repository, S
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What running an attempt needs; *provider* and *agent* return one by its name, or raise UsageError."""
+    """What running an attempt needs; *provider* and *agent* return one by its name, or raise UsageError.
+
+    *secret* returns the value of a secret by its name, or raises UsageError.
+    """
 
     workspace: Workspace
     repository: Repository
     records: AttemptRecords
     provider: Callable[[str], SandboxProvider]
     agent: Callable[[str], Agent]
+    secret: Callable[[str], bytes]
     clock: Clock
     observe: Observer

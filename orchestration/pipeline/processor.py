@@ -21,8 +21,8 @@ from orchestration.pipeline.stage import Attempt, Stage, StopSwitch
 
 log = structlog.get_logger()
 
-Enter = Callable[[Task, Status], Task]
-"""Records that the task is in a status now, or raises when the task is no longer ours."""
+Enter = Callable[[Attempt, Status], Task]
+"""Records that the attempt's task is in a status now, or raises when the task is no longer ours."""
 
 
 def process(
@@ -54,7 +54,7 @@ def _run(attempt: Attempt, stage: Stage, *, enter: Enter) -> Attempt:
     """Return the attempt after *stage*; the first failure of an attempt is the one that it keeps."""
     try:
         if stage.status is not None and stage.status is not attempt.task.status:
-            attempt = replace(attempt, task=enter(attempt.task, stage.status))
+            attempt = replace(attempt, task=enter(attempt, stage.status))
         return stage.run(attempt)
     except TaskqError as error:
         failure = from_error(error, stage=stage.name)

@@ -4,7 +4,8 @@ from contextlib import ExitStack
 
 from orchestration.core.attempts import AttemptFolders, AttemptSpec
 from orchestration.core.errors import SandboxError
-from orchestration.core.ports import Sandbox, SandboxProvider
+from orchestration.core.facts import SandboxFacts
+from orchestration.core.ports import BaseTree, Output, Sandbox, SandboxProvider
 from orchestration.pipeline.stage import StopSwitch
 
 
@@ -18,6 +19,7 @@ class Room:
         self._switch = switch
         self._stack = ExitStack()
         self._sandbox: Sandbox | None = None
+        self._facts: SandboxFacts | None = None
 
     @property
     def sandbox(self) -> Sandbox:
@@ -25,6 +27,17 @@ class Room:
         if self._sandbox is None:
             raise SandboxError("no sandbox is open")
         return self._sandbox
+
+    @property
+    def facts(self) -> SandboxFacts | None:
+        """What was observed of the sandbox that is open, or else of the last one."""
+        if self._sandbox is not None:
+            self._facts = self._sandbox.facts
+        return self._facts
+
+    def prepare(self, spec: AttemptSpec, tree: BaseTree, output: Output) -> str | None:
+        """Make ready what the sandbox starts from; see `core.ports.SandboxProvider.prepare`."""
+        return self._provider.prepare(spec, tree, output)
 
     def end_leftovers(self, spec: AttemptSpec) -> None:
         """End whatever earlier attempts of the task left running, found by label."""
@@ -43,6 +56,7 @@ class Room:
 
     def leave(self) -> None:
         """Close what is open; again is no error."""
+        self._facts = self.facts
         self._sandbox = None
         self._stack.close()
 

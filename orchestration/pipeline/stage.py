@@ -7,10 +7,11 @@ from datetime import timedelta
 from typing import Literal
 
 from orchestration.core.attempts import AttemptFolders, AttemptSpec
-from orchestration.core.facts import Failure, Revision, Usage
+from orchestration.core.facts import Failure, Revision, SandboxFacts, Usage
 from orchestration.core.models import Task
 from orchestration.core.ports import Sandbox
 from orchestration.core.status import Status
+from orchestration.pipeline.log import StageLog
 
 StopReason = Literal["interrupted", "cancelled"]
 
@@ -21,7 +22,7 @@ class Attempt:
 
     *prepared* says that there is a workspace to work in and to collect from; *collected* turns False once an agent may
     have written there, and True again when what it wrote is under our ref. *stopped* is why it was cut short from
-    outside; None also when that came too late to cut anything.
+    outside; None also when that came too late to cut anything. *sandbox* is what was observed of the agent's sandbox.
     """
 
     task: Task
@@ -35,7 +36,12 @@ class Attempt:
     revision: Revision | None = None
     failure: Failure | None = None
     stopped: StopReason | None = None
+    sandbox: SandboxFacts | None = None
     timings: Mapping[str, timedelta] = field(default_factory=dict)
+
+
+OpenLog = Callable[[Attempt, str], StageLog]
+"""Returns the log, yet to be entered, of a stage of an attempt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,8 @@ from orchestration.store.attempt_codec import (
     failure_to_json,
     revision_from_json,
     revision_to_json,
+    sandbox_from_json,
+    sandbox_to_json,
     spec_from_json,
     spec_to_json,
 )
@@ -144,11 +146,13 @@ def _result_to_json(result: AttemptResult) -> dict[str, Any]:
         "session": result.session,
         "usage": None if usage is None else [usage.input_tokens, usage.output_tokens, usage.cost_usd],
         "timings": {stage: value.total_seconds() for stage, value in result.timings.items()},
+        "sandbox": None if result.sandbox is None else sandbox_to_json(result.sandbox),
     }
 
 
 def _result_from_json(fields: Mapping[str, Any]) -> AttemptResult:
     usage = fields["usage"]
+    sandbox = fields.get("sandbox")
     return AttemptResult(
         task=task_id(fields["task"]),
         attempt=int(fields["attempt"]),
@@ -161,4 +165,5 @@ def _result_from_json(fields: Mapping[str, Any]) -> AttemptResult:
         session=fields["session"],
         usage=None if usage is None else Usage(input_tokens=usage[0], output_tokens=usage[1], cost_usd=usage[2]),
         timings={stage: timedelta(seconds=value) for stage, value in fields["timings"].items()},
+        sandbox=None if sandbox is None else sandbox_from_json(sandbox),
     )

@@ -4,11 +4,24 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from orchestration.core.attempts import AttemptSpec
-from orchestration.core.facts import Failure, Revision
+from orchestration.core.facts import Failure, Revision, SandboxFacts
 from orchestration.core.models import Limits
+from orchestration.core.toolchain import Toolchain
 from orchestration.store.codec import LIMITS, check_version, checked
-from orchestration.store.fact_codec import FAILURE, REVISION
-from orchestration.store.values import FLAG, ID, INTEGER, MOMENT, TEXT, TEXT_OR_NULL, Codec, encode_object, nested
+from orchestration.store.fact_codec import FAILURE, REVISION, SANDBOX
+from orchestration.store.values import (
+    FLAG,
+    ID,
+    INTEGER,
+    MOMENT,
+    TEXT,
+    TEXT_OR_NULL,
+    TEXTS,
+    TEXTS_BY_NAME,
+    Codec,
+    encode_object,
+    nested,
+)
 
 
 def spec_to_json(spec: AttemptSpec) -> dict[str, Any]:
@@ -45,6 +58,24 @@ def failure_from_json(record: Mapping[str, Any]) -> Failure:
     return checked(Failure, FAILURE, record, "the failure")
 
 
+def sandbox_to_json(facts: SandboxFacts) -> dict[str, Any]:
+    """Return *facts* as plain JSON values."""
+    return encode_object(facts, SANDBOX)
+
+
+def sandbox_from_json(record: Mapping[str, Any]) -> SandboxFacts:
+    """Return the facts that *record* holds. Raises: CorruptStateError."""
+    return checked(SandboxFacts, SANDBOX, record, "what is known of the sandbox")
+
+
+TOOLCHAIN: Final[Mapping[str, Codec]] = {
+    "image": TEXT_OR_NULL,
+    "dockerfile": TEXT_OR_NULL,
+    "setup": TEXT_OR_NULL,
+    "env": TEXTS_BY_NAME,
+    "allow": TEXTS,
+    "secrets": TEXTS,
+}
 SPEC: Final[Mapping[str, Codec]] = {
     "version": INTEGER,
     "queue": TEXT,
@@ -67,4 +98,9 @@ SPEC: Final[Mapping[str, Codec]] = {
     "start_commit": TEXT,
     "previous_tip": TEXT_OR_NULL,
     "collect": INTEGER,
+    "network": TEXT_OR_NULL,
+    "allow": TEXTS,
+    "allow_private": TEXTS,
+    "toolchain": nested(Toolchain, TOOLCHAIN, optional=False),
+    "image": TEXT_OR_NULL,
 }

@@ -17,6 +17,7 @@ from orchestration.store.values import (
     INTEGER,
     MOMENT,
     MOMENT_OR_NULL,
+    NUMBER,
     OBJECT_OR_NULL,
     OBSERVED_OR_NULL,
     STATUS,
@@ -81,6 +82,9 @@ LIMITS: Final[Mapping[str, Codec]] = {
     "bundle": INTEGER,
     "file": INTEGER,
     "files": INTEGER,
+    "memory": INTEGER,
+    "cpus": NUMBER,
+    "pids": INTEGER,
 }
 TASK: Final[Mapping[str, Codec]] = {
     "v": INTEGER,

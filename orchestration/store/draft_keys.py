@@ -11,9 +11,11 @@ from typing import Any, Final
 
 from orchestration.core.drafts import TaskDraft
 from orchestration.core.errors import TaskFileError, TaskqError
+from orchestration.core.models import check_network
 from orchestration.core.naming import check_branch, check_label, task_id
 from orchestration.store.front_matter import Given, Keys
-from orchestration.support.quantities import duration, moment, size
+from orchestration.support.limits import LIMITS
+from orchestration.support.quantities import moment
 
 _INTEGER: Final = r"[+-]?\d{1,9}"
 _SWITCH: Final[Mapping[str, bool]] = MappingProxyType(
@@ -72,6 +74,7 @@ def _readers(now: datetime) -> Mapping[str, Reader]:
         "agent_command": _text,
         "model": _text,
         "sandbox": _text,
+        "network": lambda given: check_network(_text(given)),
         "priority": _integer,
         "labels": lambda given: _words(given, check_label),
         "after": lambda given: _words(given, task_id),
@@ -132,34 +135,18 @@ def _words(given: Given, check: Callable[[str], str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(checked))
 
 
-def _limits(given: Given) -> Mapping[str, timedelta | int]:
+def _limits(given: Given) -> Mapping[str, timedelta | float]:
     if not isinstance(given.value, dict):
-        raise _WrongError(f"must be names with values, of: {', '.join(_LIMITS)}", given.line)
-    limits: dict[str, timedelta | int] = {}
+        raise _WrongError(f"must be names with values, of: {', '.join(LIMITS)}", given.line)
+    limits: dict[str, timedelta | float] = {}
     for key, member in given.value.items():
-        reader = _LIMITS.get(key)
+        reader = LIMITS.get(key)
         if reader is None:
-            raise _WrongError(f"unknown limit {key!a:.60}; {_advice(key, list(_LIMITS))}", member.line)
+            raise _WrongError(f"unknown limit {key!a:.60}; {_advice(key, list(LIMITS))}", member.line)
         try:
-            limits[key] = reader(member)
+            limits[key] = reader(_scalar(member))
         except _WrongError:
             raise
         except ValueError as error:
             raise _WrongError(f"{key}: {error}", member.line) from error
     return limits
-
-
-def _count(given: Given) -> int:
-    number = _integer(given)
-    if number < 1:
-        raise _WrongError(f"{number} must be above 0", given.line)
-    return number
-
-
-_LIMITS: Final[Mapping[str, Callable[[Given], timedelta | int]]] = MappingProxyType(
-    {
-        **dict.fromkeys(("setup", "plan", "build", "collect"), lambda given: duration(_scalar(given))),
-        **dict.fromkeys(("output", "bundle", "file"), lambda given: size(_scalar(given))),
-        "files": _count,
-    }
-)

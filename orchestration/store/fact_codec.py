@@ -4,7 +4,17 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from orchestration.core.facts import Failure, FileChange, Landed, Revision, Run, Runner, Usage
+from orchestration.core.facts import (
+    Failure,
+    FileChange,
+    Landed,
+    RefusedHost,
+    Revision,
+    Run,
+    Runner,
+    SandboxFacts,
+    Usage,
+)
 from orchestration.store.values import (
     FLAG,
     INTEGER,
@@ -24,6 +34,25 @@ from orchestration.store.values import (
 )
 
 RUNNER: Final[Mapping[str, Codec]] = {"host": TEXT, "pid": INTEGER, "started": TEXT, "boot": TEXT}
+REFUSED_HOST: Final[Mapping[str, Codec]] = {
+    "host": OBSERVED,
+    "port": INTEGER_OR_NULL,
+    "reason": OBSERVED,
+    "count": INTEGER,
+}
+_REFUSED_HOSTS: Final = Codec(
+    lambda hosts: [encode_object(host, REFUSED_HOST) for host in hosts],
+    lambda items: tuple(decode_object(RefusedHost, REFUSED_HOST, item) for item in sequence(items)),
+)
+SANDBOX: Final[Mapping[str, Codec]] = {
+    "kind": TEXT,
+    "id": OBSERVED_OR_NULL,
+    "name": OBSERVED_OR_NULL,
+    "image": OBSERVED_OR_NULL,
+    "network": TEXT_OR_NULL,
+    "refused": _REFUSED_HOSTS,
+    "waivers": OBSERVED_TEXTS,
+}
 RUN: Final[Mapping[str, Codec]] = {
     "attempt": INTEGER,
     "token": INTEGER,
@@ -32,6 +61,7 @@ RUN: Final[Mapping[str, Codec]] = {
     "runner": nested(Runner, RUNNER, optional=False),
     "started_at": MOMENT,
     "session": TEXT_OR_NULL,
+    "observed": nested(SandboxFacts, SANDBOX),
 }
 FILE_CHANGE: Final[Mapping[str, Codec]] = {
     "path": OBSERVED,

@@ -104,6 +104,10 @@ def sequence(value: object) -> list[Any]:
     return value
 
 
+def _texts_by_name(value: object) -> dict[str, str]:
+    return {name: _text(member) for name, member in _object(value).items()}
+
+
 def _texts(value: object) -> tuple[str, ...]:
     return tuple(_text(item) for item in sequence(value))
 
@@ -166,9 +170,11 @@ def decode_moment(value: object) -> datetime:
 
 TEXT: Final = Codec(str, _text)
 INTEGER: Final = Codec(int, _integer)
+NUMBER: Final = Codec(_same, _number)
 FLAG: Final = Codec(bool, _flag)
 MOMENT: Final = Codec(encode_moment, decode_moment)
 TEXTS: Final = Codec(list, _texts)
+TEXTS_BY_NAME: Final = Codec(dict, _texts_by_name)
 STATUS: Final = Codec(str, _status)
 ID: Final = Codec(str, _identifier)
 TEXT_OR_NULL: Final = Codec(str, _text, optional=True)

@@ -5,15 +5,15 @@ Order, the later winning: the operator's file, the queue's file, ``TASKQ_DEFAULT
 """
 
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from orchestration.core.errors import ConfigError
-from orchestration.core.models import Limits
+from orchestration.core.models import NETWORKS, Limits
 from orchestration.core.settings import Settings
 
 ENVIRONMENT_PREFIX: Final = "TASKQ_DEFAULT_"
+_LONGEST_REFERENCE: Final = 255
 
 
 def _text(value: Any) -> str:
@@ -53,31 +53,42 @@ def _folder(value: Any) -> Path:
     return path
 
 
-def _duration(value: Any) -> timedelta:
-    from orchestration.support.quantities import duration  # noqa: PLC0415 -- most settings are at their defaults
-
-    return duration(str(value))
-
-
-def _size(value: Any) -> int:
-    from orchestration.support.quantities import size  # noqa: PLC0415 -- most settings are at their defaults
-
-    return size(str(value))
+def word(value: Any) -> str:
+    """Return *value*, which is one printable word. Raises: ValueError."""
+    if not isinstance(value, str) or not value or not value.isprintable() or " " in value:
+        raise ValueError("must be a word without spaces")
+    return value
 
 
-LIMIT_PARSERS: Final[Mapping[str, Callable[[Any], Any]]] = {
-    "setup": _duration,
-    "plan": _duration,
-    "build": _duration,
-    "collect": _duration,
-    "output": _size,
-    "bundle": _size,
-    "file": _size,
-    "files": _count,
-}
+def words(value: Any) -> tuple[str, ...]:
+    """Return a list of words, or a text of them with commas, without repeats. Raises: ValueError."""
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",")] if value.strip() else []
+    if not isinstance(value, list):
+        raise ValueError("must be a list of words")  # noqa: TRY004 -- callers sort by ValueError
+    return tuple(dict.fromkeys(map(word, value)))
+
+
+def image_reference(value: Any) -> str:
+    """Return *value*, which may name an image. Raises: ValueError."""
+    reference = word(value)
+    if not reference.isascii() or not reference[0].isalnum() or len(reference) > _LONGEST_REFERENCE:
+        raise ValueError("must name an image, as in debian:bookworm-slim")
+    return reference
+
+
+def _network(value: Any) -> str:
+    if value not in NETWORKS:
+        raise ValueError(f"must be one of {', '.join(NETWORKS)}")
+    return str(value)
+
 
 _PARSERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "sandbox": _text,
+    "image": image_reference,
+    "network": _network,
+    "allow": words,
+    "allow_private": words,
     "agent": _text,
     "agent_command": _text,
     "model": _text,
@@ -101,7 +112,9 @@ def nearest(word: str, known: Mapping[str, Any]) -> str:
 
 def parse_limits(pairs: Mapping[str, Any], *, where: str) -> dict[str, Any]:
     """Return the fields of Limits that *pairs* name. Raises: ConfigError that starts with *where*."""
-    return {name: _parse(LIMIT_PARSERS, name, value, where=where) for name, value in pairs.items()}
+    from orchestration.support.limits import LIMITS  # noqa: PLC0415 -- most settings are at their defaults
+
+    return {name: _parse(LIMITS, name, str(value), where=where) for name, value in pairs.items()}
 
 
 def _parse(parsers: Mapping[str, Callable[[Any], Any]], key: str, value: Any, *, where: str) -> Any:

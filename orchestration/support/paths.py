@@ -41,6 +41,11 @@ def config_file(environment: Mapping[str, str]) -> Path:
     return _xdg(environment, "XDG_CONFIG_HOME", ".config") / "taskq" / "config.toml"
 
 
+def secrets_folder(environment: Mapping[str, str]) -> Path:
+    """Return the folder of the operator's secrets."""
+    return config_file(environment).parent / "secrets"
+
+
 def find_queue(given: str | None, *, environment: Mapping[str, str], cwd: Path) -> Path:
     """Return the queue's folder: *given*, ``TASKQ_QUEUE``, the nearest marked ``queue/``, the user's data folder."""
     named = given or environment.get("TASKQ_QUEUE")

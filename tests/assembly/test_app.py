@@ -123,7 +123,6 @@ def test_a_name_that_is_not_there_is_told_with_the_nearest() -> None:
     [
         ({"agent": "command", "agent_command": None}, "usage"),
         ({"agent": None, "agent_command": None}, "no_agent"),
-        ({"sandbox": None}, "no_sandbox"),
         ({"sandbox": "locl"}, "unknown_sandbox"),
         ({"agent": "comand"}, "unknown_agent"),
     ],

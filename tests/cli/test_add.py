@@ -32,6 +32,34 @@ def test_flags_beat_front_matter_which_beats_config(cli: Cli, repo: Repo, tmp_pa
     assert task["limits"]["collect"] == 600
 
 
+def test_what_a_sandbox_reaches_and_may_use_is_said_by_flag_or_front_matter(
+    cli: Cli, repo: Repo, tmp_path: Path
+) -> None:
+    (tmp_path / "task.md").write_text(
+        f"---\nrepo: {repo.path}\nagent_command: x\nsandbox: docker\nnetwork: none\nlimits: {{memory: 2G, cpus: 0.5}}\n"
+        "---\nDo it\n",
+        encoding="utf-8",
+    )
+    flags = ("--network", "open", "--limit", "pids=64")
+    (plain,) = cli("add", "--task-file", "task.md", "--id", "A", "--json").json
+    (flagged,) = cli("add", "--task-file", "task.md", "--id", "B", *flags, "--json").json
+    assert (plain["sandbox"], plain["network"], flagged["network"]) == ("docker", "none", "open")
+    assert (plain["limits"]["memory"], plain["limits"]["cpus"], plain["limits"]["pids"]) == (2 * 1024**3, 0.5, 512)
+    assert (flagged["limits"]["memory"], flagged["limits"]["pids"]) == (2 * 1024**3, 64)
+
+
+def test_what_is_to_know_of_a_repository_is_warned_of_once_and_the_task_is_added(cli: Cli, repo: Repo) -> None:
+    repo.write(".gitmodules", "[submodule]\n")
+    repo.commit("Submodules")
+    for_both = "".join(
+        f'{{"id": "{name}", "repo": "{repo.path}", "task": "x", "agent_command": "true"}}\n' for name in "ab"
+    )
+    Path("many.jsonl").write_text(for_both, encoding="utf-8")
+    said = cli("add", "--from", "many.jsonl")
+    assert said.out.count("Task added") == 2
+    assert said.err.count("warning: ") == said.err.count("has submodules") == 1
+
+
 def test_an_inline_task_is_kept_as_given_for_people(cli: Cli, repo: Repo, tmp_path: Path) -> None:
     cli(
         "add", "--id", "T-1", "--repo", str(repo.path), "--task", "Fix: it\n---\nnow", "--agent-command", "true",

@@ -92,7 +92,7 @@ def test_without_an_agent_a_task_is_refused(cli: Cli, repo: Repo) -> None:
 
 def test_local_is_never_chosen_silently(cli: Cli, repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TASKQ_DEFAULT_SANDBOX")
-    refused(add(cli, repo), 2, "has no sandbox", "--sandbox local")
+    assert add(cli, repo, "T", "--json").json[0]["sandbox"] == "docker"
 
 
 @pytest.mark.parametrize(
@@ -102,6 +102,10 @@ def test_local_is_never_chosen_silently(cli: Cli, repo: Repo, monkeypatch: pytes
         (("--limit", "build=soon"), "soon"),
         (("--limit", "buid=3m"), "did you mean 'build'"),
         (("--limit", "build"), "NAME=VALUE"),
+        (("--limit", "cpus=0"), "cpus: '0' must be at least 0.01"),
+        (("--limit", "memory=1G"), "the local sandbox does not limit memory; use --sandbox docker"),
+        (("--network", "opne"), "'allowlist', 'none', 'open'"),
+        (("--network", "none"), "the local sandbox does not limit the network"),
         (("--not-before", "tomorrow"), "tomorrow"),
         (("--after", "T-404"), "T-404"),
         (("--label", "a\x1bb"), "is no label"),

@@ -36,7 +36,8 @@ def test_every_command_keeps_to_the_schema(worked: Cli) -> None:
     for event in events:
         check(event, "run_event")
     kinds = {event["event"] for event in events}
-    assert kinds == {"task_claimed", "stage_started", "stage_ended", "output", "task_settled", "run_ended"}
+    stages = {"stage_started", "stage_ended"}
+    assert kinds == stages | {"task_claimed", "sandbox_opened", "output", "task_settled", "run_ended"}
     check(worked("status", "--json").json, "tasks")
     check(worked("review", "--json").json, "tasks")
     check(worked("review", "A", "--json").json, "brief")
@@ -53,6 +54,7 @@ def test_every_command_keeps_to_the_schema(worked: Cli) -> None:
     check(worked("fsck", "--json").json, "fsck")
     check(worked("doctor", "--json").json, "doctor")
     check(worked("config", "--json").json, "config")
+    check(worked("secret", "list", "--json").json, "secrets")
     check(json.loads(worked("show", "nobody", "--json").err), "error")
 
 

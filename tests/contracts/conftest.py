@@ -7,20 +7,29 @@ from pathlib import Path
 import pytest
 
 from orchestration.core.ports import SandboxProvider
-from tests.contracts.sandboxes import PROVIDERS, Opened, opened
+from tests.contracts.sandboxes import PROVIDERS, Kind, Opened, opened
 
 
-@pytest.fixture(scope="module", params=PROVIDERS)
-def provider(request: pytest.FixtureRequest, capability: Callable[[str], None]) -> SandboxProvider:
-    needs, make = PROVIDERS[request.param]
-    if needs is not None:
-        capability(needs)
-    return make()
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.full if name == "docker" else ()) for name in PROVIDERS],
+)
+def kind(request: pytest.FixtureRequest, capability: Callable[[str], None]) -> Kind:
+    found = PROVIDERS[request.param]
+    if found.needs is not None:
+        capability(found.needs)
+    return found
 
 
 @pytest.fixture(scope="module")
-def shared_box(provider: SandboxProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
-    with opened(provider, tmp_path_factory.mktemp("shared")) as box:
+def provider(kind: Kind) -> Iterator[SandboxProvider]:
+    yield kind.make()
+    kind.close()
+
+
+@pytest.fixture(scope="module")
+def shared_box(kind: Kind, provider: SandboxProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
+    with opened(kind, provider, tmp_path_factory.mktemp("shared"), attempt=1) as box:
         yield box
 
 
@@ -35,7 +44,7 @@ def box(shared_box: Opened) -> Opened:
 
 
 @pytest.fixture
-def own_box(provider: SandboxProvider, tmp_path: Path) -> Iterator[Opened]:
+def own_box(kind: Kind, provider: SandboxProvider, tmp_path: Path) -> Iterator[Opened]:
     """Return a sandbox that a test may spoil."""
-    with opened(provider, tmp_path) as box:
+    with opened(kind, provider, tmp_path, attempt=3) as box:
         yield box

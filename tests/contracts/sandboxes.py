@@ -3,22 +3,58 @@
 import contextlib
 import fcntl
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from orchestration.adapters.sandbox.docker.container import INSIDE
+from orchestration.adapters.sandbox.docker.engine import Engine
+from orchestration.adapters.sandbox.docker.provider import DockerSandboxProvider
 from orchestration.adapters.sandbox.local.provider import LocalSandboxProvider
 from orchestration.core.attempts import AttemptFolders, AttemptSpec
 from orchestration.core.ports import Command, Exit, Sandbox, SandboxProvider, Stream
 from tests.builders import a_spec
 
-PROVIDERS: dict[str, tuple[str | None, Callable[[], SandboxProvider]]] = {
-    "local-in-bubblewrap": ("bwrap", lambda: LocalSandboxProvider(use_bubblewrap=True)),
-    "local-without": (None, lambda: LocalSandboxProvider(use_bubblewrap=False)),
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One kind of sandbox. *inside* maps the attempt's folders to what commands see; *needs* is a capability."""
+
+    name: str
+    make: Callable[[], SandboxProvider]
+    needs: str | None = None
+    close: Callable[[], None] = lambda: None
+    inside: Callable[[AttemptFolders], AttemptFolders] = lambda folders: folders
+    network: str | None = None
+    is_slow: bool = False
+    of_image: tuple[str, ...] = ()
+    """What the names of the variables that the image brings along start with."""
+
+
+ENGINE = Engine(os.environ)
+
+
+CACHE = Path(tempfile.gettempdir()) / f"taskq-contracts-{os.getpid()}"
+PROVIDERS: dict[str, Kind] = {
+    "local-in-bubblewrap": Kind(name="local", needs="bwrap", make=lambda: LocalSandboxProvider(use_bubblewrap=True)),
+    "local-without": Kind(name="local", make=lambda: LocalSandboxProvider(use_bubblewrap=False)),
+    "docker": Kind(
+        name="docker",
+        needs="docker",
+        is_slow=True,
+        make=lambda: DockerSandboxProvider(ENGINE, cache=CACHE),
+        close=ENGINE.close,
+        inside=lambda _folders: INSIDE,
+        network="none",
+        of_image=("NODE_", "OPENCODE_"),
+    ),
 }
 PATIENCE = timedelta(seconds=20)
+CREATED = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=os.getpid())
+"""A part of a container's name: two test runs on one engine must not meet."""
 OWN = f"{os.getpid()}s"
 """Makes what our processes sleep unlike what those of another test run do."""
 
@@ -42,6 +78,7 @@ class Opened:
     provider: SandboxProvider
     spec: AttemptSpec
     folders: AttemptFolders
+    kind: Kind
 
     def run(self, *argv: str, seconds: float = 20, stdin: bytes = b"", **env: str) -> tuple[Exit, Seen]:
         seen = Seen()
@@ -53,15 +90,15 @@ class Opened:
 
 
 @contextlib.contextmanager
-def opened(provider: SandboxProvider, root: Path) -> Iterator[Opened]:
+def opened(kind: Kind, provider: SandboxProvider, root: Path, *, attempt: int) -> Iterator[Opened]:
     folders = AttemptFolders(root=root / "attempt")
     folders.root.mkdir()
-    spec = a_spec()
+    spec = a_spec(queue=f"contract-{OWN}", attempt=attempt, created_at=CREATED, network=kind.network)
     lease = os.open(folders.lease, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lease, fcntl.LOCK_EX)
         with provider.open(spec, folders, lease=lease) as sandbox:
-            yield Opened(sandbox, provider, spec, folders)
+            yield Opened(sandbox, provider, spec, folders, kind)
     finally:
         os.close(lease)
 

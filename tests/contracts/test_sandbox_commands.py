@@ -116,16 +116,16 @@ def test_the_environment_is_built_from_nothing(box: Opened, monkeypatch: pytest.
     monkeypatch.setenv("OPERATOR_TOKEN", "canary")
     _, seen = box.run("env", EXTRA="given")
     variables = dict(line.split("=", 1) for line in seen.stdout.decode().splitlines())
-    data = str(box.folders.data)
-    assert variables.pop("PATH") == os.environ["PATH"]
-    assert {name: value.replace(data, "DATA") for name, value in variables.items()} == {
-        "HOME": "DATA/home",
-        "TMPDIR": "DATA/tmp",
-        "XDG_CONFIG_HOME": "DATA/home/.config",
-        "XDG_CACHE_HOME": "DATA/home/.cache",
-        "XDG_DATA_HOME": "DATA/home/.local/share",
-        "XDG_STATE_HOME": "DATA/home/.local/state",
-        "XDG_RUNTIME_DIR": "DATA/run",
+    inside = box.kind.inside(box.folders)
+    assert set(variables.pop("PATH").split(":")) >= {"/usr/bin", "/bin"}
+    assert {name: value for name, value in variables.items() if not name.startswith(box.kind.of_image)} == {
+        "HOME": f"{inside.data}/home",
+        "TMPDIR": f"{inside.data}/tmp",
+        "XDG_CONFIG_HOME": f"{inside.data}/home/.config",
+        "XDG_CACHE_HOME": f"{inside.data}/home/.cache",
+        "XDG_DATA_HOME": f"{inside.data}/home/.local/share",
+        "XDG_STATE_HOME": f"{inside.data}/home/.local/state",
+        "XDG_RUNTIME_DIR": f"{inside.data}/run",
         "LANG": "C.UTF-8",
         "TERM": "dumb",
         "SHELL": "/bin/sh",
@@ -135,9 +135,10 @@ def test_the_environment_is_built_from_nothing(box: Opened, monkeypatch: pytest.
         "TASKQ_QUEUE_ID": box.spec.queue,
         "TASKQ_TASK_ID": "T-1",
         "TASKQ_ATTEMPT": "1",
-        "TASKQ_OUT": str(box.folders.out),
-        "TASKQ_CONFIG": str(box.folders.config),
-        "TASKQ_SANDBOX": "local",
+        "TASKQ_OUT": str(inside.out),
+        "TASKQ_CONFIG": str(inside.config),
+        "TASKQ_SECRETS": str(inside.secrets),
+        "TASKQ_SANDBOX": box.kind.name,
         "EXTRA": "given",
     }
 
@@ -150,7 +151,7 @@ def test_no_descriptor_of_ours_is_inherited(box: Opened) -> None:
 def test_commands_run_in_the_workspace_and_may_write_the_attempts_folders(box: Opened) -> None:
     exit_, seen = box.shell('pwd; touch here "$HOME/x" "$TMPDIR/x" "$XDG_RUNTIME_DIR/x" "$TASKQ_OUT/x" ../git/x')
     assert exit_.succeeded, seen.stderr
-    assert seen.stdout.decode().strip() == str(box.folders.workspace)
+    assert seen.stdout.decode().strip() == str(box.kind.inside(box.folders).workspace)
     assert (box.folders.workspace / "here").exists()
 
 

@@ -19,8 +19,8 @@ def test_a_sent_file_is_read_inside_under_the_returned_path(box: Opened) -> None
 
 
 def test_a_sent_file_is_for_its_owner_to_read(box: Opened) -> None:
-    path = Path(box.sandbox.send("secret", b"x"))
-    assert stat.S_IMODE(path.stat().st_mode) == 0o400
+    _, seen = box.run("stat", "-c", "%a", box.sandbox.send("secret", b"x"))
+    assert seen.stdout == b"400\n"
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/etc/x", ".hidden", "a\0b"])
@@ -63,7 +63,7 @@ def test_a_missing_file_is_refused(box: Opened, tmp_path: Path) -> None:
         'mkfifo "$TASKQ_OUT/result"',
         'mkdir "$TASKQ_OUT/result"',
         'echo x > "$TASKQ_OUT/other"; ln "$TASKQ_OUT/other" "$TASKQ_OUT/result"',
-        """python3 -c 'import os, socket; os.chdir(os.environ["TASKQ_OUT"]); socket.socket(1).bind("result")'""",
+        """cd "$TASKQ_OUT" && perl -MSocket -e 'socket S,AF_UNIX,SOCK_STREAM,0; bind S,pack_sockaddr_un("result")'""",
     ],
     ids=["link-out", "link-inside", "fifo", "folder", "hard-link", "socket"],
 )

@@ -27,6 +27,7 @@ from tests.engine.fakes import (
     FakeWorkspace,
     SteppingClock,
     a_task,
+    no_secret,
     only,
 )
 
@@ -63,6 +64,7 @@ class Engine:
             records=self.records,
             provider=providers,
             agent=agents,
+            secret=no_secret,
             clock=self.clock,
             observe=self.events.append,
         )

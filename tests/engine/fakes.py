@@ -9,10 +9,21 @@ from pathlib import Path
 
 from orchestration.core.attempts import AttemptFolders, AttemptSpec
 from orchestration.core.errors import SandboxError, UsageError
-from orchestration.core.facts import Landed, Revision, Run, Runner
+from orchestration.core.facts import Landed, Revision, Run, Runner, SandboxFacts
 from orchestration.core.models import Task
 from orchestration.core.naming import TaskId
-from orchestration.core.ports import AgentJob, AgentResult, Command, Exit, Health, Output, Sandbox, discard_output
+from orchestration.core.ports import (
+    AgentJob,
+    AgentResult,
+    BaseTree,
+    Command,
+    Exit,
+    Health,
+    Leaks,
+    Output,
+    Sandbox,
+    discard_output,
+)
 from orchestration.core.repository import RepositoryFacts
 from orchestration.core.status import Status
 
@@ -97,23 +108,47 @@ class FakeRepository:
 
 
 @dataclass
+class FakeTree:
+    """A base commit of these files."""
+
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+    def read(self, path: str, *, limit: int) -> bytes | None:
+        return self.files.get(path)
+
+    def blobs(self) -> Mapping[str, str]:
+        return dict.fromkeys(self.files, "0" * 40)
+
+    def export(self, to: Path) -> None:
+        to.write_bytes(b"tar")
+
+
+@dataclass
 class FakeWorkspace:
     """A workspace whose work is a commit named by the task; None when *changes* is False."""
 
     changes: bool = True
+    tree: FakeTree = field(default_factory=FakeTree)
     on_prepare: Callable[[AttemptSpec], None] = lambda _spec: None
 
     def prepare(self, spec: AttemptSpec, folders: AttemptFolders) -> None:
         self.on_prepare(spec)
         folders.workspace.mkdir(parents=True, exist_ok=True)
 
+    def base(self, spec: AttemptSpec) -> FakeTree:
+        return self.tree
+
     def collect_command(self, spec: AttemptSpec) -> tuple[str, ...]:
         return ("collect",)
 
-    def accept_bundle(self, spec: AttemptSpec, folders: AttemptFolders, bundle: Path) -> Revision | None:
+    def accept_bundle(
+        self, spec: AttemptSpec, folders: AttemptFolders, bundle: Path, *, leaks: Leaks | None = None
+    ) -> Revision | None:
         return a_revision(attempt=spec.attempt) if self.changes else None
 
-    def accept_archive(self, spec: AttemptSpec, folders: AttemptFolders, archive: Path) -> Revision | None:
+    def accept_archive(
+        self, spec: AttemptSpec, folders: AttemptFolders, archive: Path, *, leaks: Leaks | None = None
+    ) -> Revision | None:
         return replace(a_revision(attempt=spec.attempt), source="archive") if self.changes else None
 
 
@@ -123,6 +158,7 @@ class FakeSandbox:
 
     stopped: threading.Event = field(default_factory=threading.Event)
     commands: list[Command] = field(default_factory=list)
+    facts: SandboxFacts = field(default_factory=lambda: SandboxFacts(kind="fake"))
 
     def run(self, command: Command, output: Output = discard_output) -> Exit:
         if self.stopped.is_set():
@@ -151,12 +187,17 @@ class FakeProvider:
     closed: int = 0
     reaped: list[Mapping[str, str]] = field(default_factory=list)
     on_open: Callable[[AttemptSpec], None] = lambda _spec: None
+    facts: SandboxFacts = field(default_factory=lambda: SandboxFacts(kind="fake"))
+
+    def prepare(self, spec: AttemptSpec, tree: BaseTree, output: Output) -> str | None:
+        output("stdout", b"made\n")
+        return None
 
     @contextmanager
     def open(self, spec: AttemptSpec, folders: AttemptFolders, *, lease: int) -> Iterator[FakeSandbox]:
         self.on_open(spec)
         folders.out.mkdir(parents=True, exist_ok=True)
-        sandbox = FakeSandbox()
+        sandbox = FakeSandbox(facts=self.facts)
         self.opened.append(sandbox)
         try:
             yield sandbox
@@ -188,6 +229,11 @@ class FakeAgent:
     def build(self, sandbox: Sandbox, job: AgentJob, output: Output) -> AgentResult:
         assert isinstance(sandbox, FakeSandbox)
         return self.work(sandbox, job)
+
+
+def no_secret(name: str) -> bytes:
+    """Have no secret."""
+    raise UsageError(f"no secret {name}", code="no_secret")
 
 
 def only(name: str, value: object) -> Callable[[str], object]:

@@ -26,7 +26,7 @@ class Looks:
         self.seen.append((repo.name, base, branch))
         if repo.name == "none":
             raise RepositoryError(f"{repo} is no git repository")
-        return RepositoryFacts(repo, repo / ".git", BASE)
+        return RepositoryFacts(repo, repo / ".git", BASE, (f"{repo.name} has submodules",))
 
 
 @pytest.fixture
@@ -72,7 +72,8 @@ def test_a_task_has_every_default_settled(settle: Settle, tmp_path: Path) -> Non
     )
     assert (task.branch, task.title, task.priority, task.limits) == ("task/t-1", "do it", 0, Limits())
     assert Path(task.worktree_path or "").is_relative_to(tmp_path / "worktrees")
-    assert (task.agent, task.sandbox, task.allow_empty, task.created_at) == (None, None, False, START)
+    assert (task.agent, task.sandbox, task.network) == (None, "docker", "allowlist")
+    assert (task.allow_empty, task.created_at) == (False, START)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +84,7 @@ def test_a_task_has_every_default_settled(settle: Settle, tmp_path: Path) -> Non
         ("agent_command", "make it", "make all"),
         ("model", "large", "small"),
         ("sandbox", "docker", "local"),
+        ("network", "open", "none"),
         ("priority", 0, 7),
         ("allow_empty", False, True),
     ],
@@ -99,6 +101,42 @@ def test_limits_are_merged_one_by_one(settle: Settle) -> None:
     settings = Settings(limits=Limits(build=timedelta(hours=2), files=5))
     limits = settle(settings, limits={"files": 9}).limits
     assert (limits.files, limits.build, limits.setup) == (9, timedelta(hours=2), Limits().setup)
+
+
+@pytest.mark.parametrize("network", [None, "open"])
+def test_the_network_of_a_local_task_is_always_open(settle: Settle, network: str | None) -> None:
+    assert settle(sandbox="local", network=network).network == "open"
+    assert settle(Settings(network=network), sandbox="local").network == "open"
+
+
+@pytest.mark.parametrize("network", ["allowlist", "none"])
+def test_a_network_that_the_local_sandbox_cannot_keep_to_is_refused_said_or_configured(
+    settle: Settle, network: str
+) -> None:
+    for settings, said in ((Settings(), network), (Settings(network=network), None)):
+        with pytest.raises(UsageError, match=f"cannot be {network}; use --sandbox docker, or --network open"):
+            settle(settings, sandbox="local", network=said)
+    assert settle(Settings(network=network), sandbox="local", network="open").network == "open"
+    assert settle(sandbox="docker", network=network).network == network
+
+
+@pytest.mark.parametrize("limits", [{"memory": 2**30}, {"cpus": 0.5}, {"pids": 7}, {"memory": 2**30, "pids": 7}])
+def test_a_limit_that_the_local_sandbox_does_not_keep_is_refused_when_the_task_itself_says_it(
+    settle: Settle, limits: dict[str, object]
+) -> None:
+    with pytest.raises(UsageError, match=f"does not limit {', '.join(limits)}; use --sandbox docker"):
+        settle(sandbox="local", limits=limits)
+    configured = Limits()._replace(**limits)  # type: ignore[arg-type]  # a table's column
+    assert settle(Settings(limits=configured), sandbox="local").limits == configured
+    assert settle(sandbox="docker", limits=limits).limits == configured
+
+
+def test_what_is_to_know_of_the_repositories_is_told_once_each(intake: Callable[..., Intake]) -> None:
+    settling = intake()
+    assert not settling.warnings
+    repos = ("shop", "elsewhere", "shop")
+    settling.settle([draft(id=f"T-{n}", repo=repo, branch=f"b{n}") for n, repo in enumerate(repos)], now=START)
+    assert settling.warnings == ("shop has submodules", "elsewhere has submodules")
 
 
 @pytest.mark.parametrize(
@@ -144,6 +182,9 @@ def test_an_id_comes_from_the_file_s_name_when_none_is_given(settle: Settle) -> 
         ({"text": " \n\t\n"}, "empty_task", "T-1 is empty"),
         ({"repo": None}, "no_repository", "--repo"),
         ({"repo": "none"}, "repository", "is no git repository"),
+        ({"network": "opne"}, "unknown_network", "no network 'opne'; there are: allowlist, none, open"),
+        ({"network": "none", "sandbox": "local"}, "unlimited_sandbox", "does not limit the network"),
+        ({"limits": {"cpus": 1.0}, "sandbox": "local"}, "unlimited_sandbox", "does not limit cpus"),
         ({"branch": "a..b"}, "usage", "is no branch name"),
         ({"after": ("a b",)}, "bad_id", "is no task id"),
         ({"labels": ("",)}, "bad_label", "is no label"),

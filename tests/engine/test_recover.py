@@ -124,7 +124,7 @@ def test_work_that_cannot_be_collected_stays_and_the_reason_says_so(
 ) -> None:
     crash(engine)
 
-    def refuse(*_arguments: object) -> None:
+    def refuse(*_arguments: object, **_options: object) -> None:
         raise WorkFailedError("a path leads out of the tree", code="unsafe_tree")
 
     monkeypatch.setattr(engine.workspace, "accept_bundle", refuse)
@@ -156,6 +156,21 @@ def test_a_task_that_is_busy_elsewhere_does_not_stop_the_others(
         taken.__exit__(None, None, None)
     assert [task.id for task in recovered] == ["T-2"]
     assert engine.task("T-1").status is Status.BUILDING
+
+
+def test_a_task_whose_sandbox_cannot_be_looked_at_now_stays_as_it_is(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crash(engine, "T-1")
+
+    def is_down(_labels: Mapping[str, str]) -> int:
+        raise SandboxError("no engine answers", code="engine_down")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine.provider, "reap", is_down)
+        assert engine.recover() == ()
+        assert engine.task("T-1").status is Status.BUILDING
+    assert [task.id for task in engine.recover()] == ["T-1"], "the next run finds it"
 
 
 def test_a_sandbox_that_cannot_be_opened_holds_up_neither_its_task_nor_the_others(engine: Engine) -> None:

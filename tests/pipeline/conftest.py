@@ -1,7 +1,7 @@
 """An attempt with real folders, and fakes at the edge."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +10,9 @@ import structlog
 
 from orchestration.core.attempts import AttemptFolders
 from orchestration.engine.worker import first_spec
+from orchestration.pipeline.log import StageLog
 from orchestration.pipeline.room import Room
-from orchestration.pipeline.stage import Attempt, StopSwitch
+from orchestration.pipeline.stage import Attempt, OpenLog, StopSwitch
 from tests.engine.fakes import BASE, FakeProvider, a_run, a_task
 
 
@@ -45,9 +46,11 @@ def room(provider: FakeProvider, attempt: Attempt, switch: StopSwitch) -> Iterat
 
 
 @pytest.fixture
-def unseen() -> Callable[..., Callable[..., None]]:
-    """Watch nothing."""
-    return lambda _attempt, _stage: lambda _stream, _chunk: None
+def log_of() -> OpenLog:
+    """Log as always, and watch nothing."""
+    return lambda attempt, stage: StageLog(
+        attempt.folders.logs / f"{stage}.log", limit=1000, watch=lambda _stream, _chunk: None
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -52,6 +52,48 @@ def test_the_tail_is_the_end_of_each_stream_also_above_the_limit(
         assert log.tail(wanted) == everything[-TAIL:].decode("utf-8", "backslashreplace")
 
 
+TOKEN = b"ghs_16C7e42F292c6912E7"
+
+
+def test_no_value_of_a_secret_reaches_file_tail_or_watcher_however_it_is_cut(tmp_path: Path) -> None:
+    shown: list[bytes] = []
+    chunks = [b"it is ", *(bytes([byte]) for byte in TOKEN), b", hex ", TOKEN.hex().encode(), b" end"]
+    with StageLog(
+        tmp_path / "log", limit=1000, watch=lambda _stream, chunk: shown.append(chunk), secrets=[("TOKEN", TOKEN)]
+    ) as log:
+        for chunk in chunks:
+            log.write("stdout", chunk)
+            log.write("stderr", b".")
+        assert log.tail("stdout") == "it is [secret TOKEN], hex [secret TOKEN] end"
+    content = (tmp_path / "log").read_bytes()
+    assert content.replace(b".", b"") == b"it is [secret TOKEN], hex [secret TOKEN] end"
+    assert b"".join(shown) == content
+
+
+def test_without_the_secret_the_same_output_is_logged_as_it_is(tmp_path: Path) -> None:
+    log, content, shown = write(tmp_path / "log", [("stdout", b"it is " + TOKEN)], limit=1000)
+    assert content == shown == log.tail("stdout").encode() == b"it is " + TOKEN
+
+
+def test_what_is_held_back_is_logged_at_the_end(tmp_path: Path) -> None:
+    shown: list[bytes] = []
+    with StageLog(
+        tmp_path / "log", limit=1000, watch=lambda _stream, chunk: shown.append(chunk), secrets=[("TOKEN", TOKEN)]
+    ) as log:
+        log.write("stderr", b"ghs")
+        assert shown == []
+    assert (tmp_path / "log").read_bytes() == b"".join(shown) == b"ghs"
+    assert log.tail("stderr") == "ghs"
+
+
+def test_the_limit_counts_what_is_shown_in_place_of_a_secret(tmp_path: Path) -> None:
+    with StageLog(tmp_path / "log", limit=10, watch=unseen, secrets=[("TOKEN", TOKEN)]) as log:
+        log.write("stdout", TOKEN + TOKEN)
+    kept, note = (tmp_path / "log").read_bytes().split(b"\n", 1)
+    assert kept == b"[secret TO"
+    assert b"18 bytes above the output limit" in note
+
+
 def test_a_tail_is_no_longer_than_a_report_shows(tmp_path: Path) -> None:
     log, _, _ = write(tmp_path / "log", [("stdout", b"x" * 10_000), ("stdout", b"end")], limit=10)
     assert len(log.tail("stdout")) == TAIL

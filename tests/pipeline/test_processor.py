@@ -26,11 +26,11 @@ def events() -> list[RunEvent]:
 def run(attempt: Attempt, switch: StopSwitch, events: list[RunEvent]) -> Run:
     """Return a function that runs stages of these names; *deeds* says what a stage does, else it succeeds."""
 
-    def enter(task: Task, status: Status) -> Task:
-        return task._replace(status=status)
+    def enter(attempt: Attempt, status: Status) -> Task:
+        return attempt.task._replace(status=status)
 
     def start(
-        *names: str, enter: Callable[[Task, Status], Task] = enter, **deeds: Callable[[Attempt], Attempt]
+        *names: str, enter: Callable[[Attempt, Status], Task] = enter, **deeds: Callable[[Attempt], Attempt]
     ) -> Attempt:
         recipe = tuple(
             Stage(
@@ -104,7 +104,7 @@ def test_a_full_disk_is_no_bug(run: Run) -> None:
 def test_a_task_that_is_no_longer_ours_is_not_worked_on(run: Run) -> None:
     worked: list[Attempt] = []
 
-    def refuse(_task: Task, _status: Status) -> Task:
+    def refuse(_attempt: Attempt, _status: Status) -> Task:
         raise BusyError("no longer ours", code="fenced")
 
     ended = run("build", "always", enter=refuse, build=lambda attempt: worked.append(attempt) or attempt)

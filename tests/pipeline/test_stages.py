@@ -3,21 +3,22 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from orchestration.core.attempts import AttemptSpec
-from orchestration.core.errors import BusyError, RepositoryError, SandboxError, WorkFailedError
-from orchestration.core.facts import Failure
-from orchestration.core.ports import Command, Exit, Output, discard_output
+from orchestration.core.errors import BusyError, ConfigError, RepositoryError, SandboxError, WorkFailedError
+from orchestration.core.events import Observer, RunEvent, SandboxOpened
+from orchestration.core.facts import Failure, SandboxFacts
+from orchestration.core.ports import Command, Exit, Leaks, Output, discard_output
+from orchestration.core.toolchain import Toolchain
 from orchestration.pipeline.room import Room
-from orchestration.pipeline.stage import Attempt, StopSwitch
+from orchestration.pipeline.stage import Attempt, OpenLog, StopSwitch
 from orchestration.pipeline.stages.collect import collect
 from orchestration.pipeline.stages.setup import setup
 from orchestration.pipeline.stages.teardown import teardown
 from orchestration.store.artifacts import AttemptFiles
-from tests.engine.fakes import BASE, FakeProvider, FakeRepository, FakeSandbox, FakeWorkspace, a_revision
+from tests.engine.fakes import BASE, FakeProvider, FakeRepository, FakeSandbox, FakeTree, FakeWorkspace, a_revision
 
 KEPT = "9" * 40
 
@@ -33,8 +34,25 @@ def repository() -> FakeRepository:
 
 
 @pytest.fixture
-def take(workspace: FakeWorkspace, repository: FakeRepository, room: Room, unseen: Any) -> Callable[[Attempt], Attempt]:
-    return lambda attempt: collect(attempt, workspace=workspace, repository=repository, room=room, watch=unseen)
+def take(
+    workspace: FakeWorkspace, repository: FakeRepository, room: Room, log_of: OpenLog
+) -> Callable[[Attempt], Attempt]:
+    def run(attempt: Attempt) -> Attempt:
+        return collect(
+            attempt,
+            workspace=workspace,
+            repository=repository,
+            room=room,
+            log_of=log_of,
+            leaks_of=lambda spec: _finder(spec.toolchain.secrets),
+        )
+
+    return run
+
+
+def _finder(secrets: tuple[str, ...]) -> Leaks | None:
+    """Return what finds a secret by its name, which is its value here."""
+    return (lambda content: next((name for name in secrets if name.encode() in content), None)) if secrets else None
 
 
 @pytest.fixture
@@ -44,17 +62,25 @@ def records(tmp_path: Path) -> AttemptFiles:
 
 @pytest.fixture
 def prepare(
-    workspace: FakeWorkspace, repository: FakeRepository, records: AttemptFiles, room: Room
+    workspace: FakeWorkspace, repository: FakeRepository, records: AttemptFiles, room: Room, log_of: OpenLog
 ) -> Callable[..., Attempt]:
-    def run(attempt: Attempt, *, dirty_run: bool = False) -> Attempt:
-        fresh = replace(attempt, prepared=False, collected=True)
-        return setup(fresh, workspace=workspace, repository=repository, records=records, room=room, dirty_run=dirty_run)
+    def run(attempt: Attempt, *, dirty_run: bool = False, observe: Observer = lambda _event: None) -> Attempt:
+        return setup(
+            replace(attempt, prepared=False, collected=True),
+            workspace=workspace,
+            repository=repository,
+            records=records,
+            room=room,
+            dirty_run=dirty_run,
+            log_of=log_of,
+            observe=observe,
+        )
 
     return run
 
 
 def refuse(code: str) -> Callable[..., None]:
-    def accept(*_arguments: object) -> None:
+    def accept(*_arguments: object, **_options: object) -> None:
         raise WorkFailedError("it is refused", code=code)
 
     return accept
@@ -99,20 +125,23 @@ def test_a_workspace_whose_git_makes_no_bundle_is_taken_as_an_archive(
     assert b"not a git repository" in (attempt.folders.logs / "collect.log").read_bytes()
 
 
-def test_an_unsafe_tree_is_refused_and_not_asked_for_again_as_an_archive(
+@pytest.mark.parametrize("code", ["unsafe_tree", "secret_in_work"])
+def test_work_that_an_archive_would_hold_too_is_refused_and_not_asked_for_again(
     attempt: Attempt,
     room: Room,
     take: Callable[[Attempt], Attempt],
     workspace: FakeWorkspace,
     monkeypatch: pytest.MonkeyPatch,
+    code: str,
 ) -> None:
-    monkeypatch.setattr(workspace, "accept_bundle", refuse("unsafe_tree"))
+    monkeypatch.setattr(workspace, "accept_bundle", refuse(code))
     archived: list[object] = []
-    monkeypatch.setattr(workspace, "accept_archive", lambda *arguments: archived.append(arguments))
+    monkeypatch.setattr(workspace, "accept_archive", lambda *arguments, **_options: archived.append(arguments))
     room.enter(attempt.spec)
     with pytest.raises(WorkFailedError) as caught:
         take(attempt)
-    assert (caught.value.code, archived) == ("unsafe_tree", [])
+    assert (caught.value.code, archived) == (code, [])
+    assert (attempt.folders.inbox / "work.bundle").exists() is (code == "unsafe_tree"), "no copy of a secret stays"
 
 
 def test_a_sandbox_that_is_gone_is_opened_again_to_take_the_work_out(
@@ -201,6 +230,36 @@ def test_an_attempt_starts_from_the_base_or_in_a_dirty_run_from_what_was_made_si
     task = attempt.task._replace(revision=a_revision() if has_revision else None)
     ready = prepare(replace(attempt, task=task), dirty_run=dirty_run)
     assert (ready.spec.start_commit, ready.spec.base_commit) == (start, BASE)
+
+
+def test_the_base_commits_file_says_what_the_sandbox_needs_and_its_making_is_logged(
+    attempt: Attempt, prepare: Callable[..., Attempt], workspace: FakeWorkspace, records: AttemptFiles
+) -> None:
+    workspace.tree = FakeTree(files={".taskq.toml": b'setup = "make deps"\n[env]\nMODE = "fast"\n'})
+    ready = prepare(attempt)
+    assert ready.spec.toolchain == Toolchain(setup="make deps", env={"MODE": "fast"})
+    assert (attempt.folders.logs / "setup.log").read_bytes() == b"made\n"
+    saved = records.load_spec("T-1", 1)
+    assert saved is not None
+    assert saved.toolchain == ready.spec.toolchain
+
+
+def test_a_file_of_the_base_commit_that_is_wrong_fails_setup_with_its_place(
+    attempt: Attempt, prepare: Callable[..., Attempt], workspace: FakeWorkspace, provider: FakeProvider
+) -> None:
+    workspace.tree = FakeTree(files={".taskq.toml": b'imag = "x"\n'})
+    with pytest.raises(ConfigError, match=r"\.taskq\.toml of main.*'image'"):
+        prepare(attempt)
+    assert provider.opened == []
+
+
+def test_what_is_wider_than_the_defaults_is_told_when_the_sandbox_opens(
+    attempt: Attempt, prepare: Callable[..., Attempt], provider: FakeProvider
+) -> None:
+    provider.facts = SandboxFacts(kind="fake", waivers=("the network is open",))
+    events: list[RunEvent] = []
+    assert prepare(attempt, observe=events.append).sandbox == provider.facts
+    assert events == [SandboxOpened(task=attempt.task, facts=provider.facts)]
 
 
 def test_what_a_person_changed_is_not_run_over_and_the_way_on_is_told(

@@ -6,9 +6,20 @@ import pytest
 
 from orchestration.core.attempts import AttemptSpec
 from orchestration.core.errors import CorruptStateError, NewerVersionError, TaskqError
-from orchestration.core.facts import Failure, FileChange, Landed, Revision, Run, Runner, Usage
+from orchestration.core.facts import (
+    Failure,
+    FileChange,
+    Landed,
+    RefusedHost,
+    Revision,
+    Run,
+    Runner,
+    SandboxFacts,
+    Usage,
+)
 from orchestration.core.models import Limits, Task
 from orchestration.core.naming import TaskId
+from orchestration.core.toolchain import Toolchain
 from orchestration.store import attempt_codec, codec, fact_codec
 from orchestration.store.values import decode_moment, encode_moment
 
@@ -35,6 +46,20 @@ SPEC = AttemptSpec(
     start_commit="1" * 40,
     previous_tip=None,
     collect=1,
+    network="allowlist",
+    allow=("pypi", "git.example:8443"),
+    allow_private=("10.0.0.7",),
+    toolchain=Toolchain(image="i", setup="make", env={"A": "b"}, allow=("npm",), secrets=("TOKEN",)),
+    image="sha256:" + "3" * 64,
+)
+SANDBOX = SandboxFacts(
+    kind="docker",
+    id="4" * 64,
+    name="task-a-20261121-a1",
+    image="sha256:" + "3" * 64,
+    network="allowlist",
+    refused=(RefusedHost(host="evil.example", port=443, reason="not allowed", count=3),),
+    waivers=("the network is open",),
 )
 
 
@@ -51,6 +76,9 @@ SPEC = AttemptSpec(
         (Landed, fact_codec.LANDED),
         (Failure, fact_codec.FAILURE),
         (AttemptSpec, attempt_codec.SPEC),
+        (Toolchain, attempt_codec.TOOLCHAIN),
+        (SandboxFacts, fact_codec.SANDBOX),
+        (RefusedHost, fact_codec.REFUSED_HOST),
     ],
 )
 def test_every_field_of_the_model_has_a_place_in_the_file(kind: type, table: Mapping[str, object]) -> None:
@@ -60,6 +88,50 @@ def test_every_field_of_the_model_has_a_place_in_the_file(kind: type, table: Map
 
 def test_a_spec_comes_back_as_it_was() -> None:
     assert attempt_codec.spec_from_json(attempt_codec.spec_to_json(SPEC)) == SPEC
+
+
+def test_a_spec_from_before_there_were_networks_and_toolchains_has_their_defaults() -> None:
+    newer = {"network", "allow", "allow_private", "toolchain", "image"}
+    record = {name: value for name, value in attempt_codec.spec_to_json(SPEC).items() if name not in newer}
+    record["limits"] = {"build": 1.5, "files": 7}
+    spec = attempt_codec.spec_from_json(record)
+    assert (spec.network, spec.allow, spec.allow_private, spec.toolchain, spec.image) == (
+        None,
+        (),
+        (),
+        Toolchain(),
+        None,
+    )
+    assert spec.limits == Limits(build=timedelta(seconds=1.5), files=7)
+
+
+def test_a_spec_holds_names_of_secrets_as_texts_and_variables_as_texts() -> None:
+    record = attempt_codec.spec_to_json(SPEC)
+    breaks: list[dict[str, object]] = [{"env": {"A": 1}}, {"env": []}, {"secrets": [1]}]
+    for broken in breaks:
+        with pytest.raises(CorruptStateError, match="toolchain"):
+            attempt_codec.spec_from_json({**record, "toolchain": {**record["toolchain"], **broken}})
+
+
+def test_what_was_observed_of_a_sandbox_comes_back_as_it_was(a_task: Callable[..., Task]) -> None:
+    runner = Runner(host="h", pid=1, started="s", boot="b")
+    run = Run(attempt=1, token=2, sandbox="docker", folder="/a", runner=runner, started_at=START, observed=SANDBOX)
+    assert codec.decode_task(codec.encode_task(a_task("a", run=run))).run == run
+    assert attempt_codec.sandbox_from_json(attempt_codec.sandbox_to_json(SANDBOX)) == SANDBOX
+
+
+def test_a_run_from_before_sandboxes_were_observed_has_nothing_observed(a_task: Callable[..., Task]) -> None:
+    runner = Runner(host="h", pid=1, started="s", boot="b")
+    run = Run(attempt=1, token=2, sandbox="docker", folder="/a", runner=runner, started_at=START)
+    record = codec.encode_task(a_task("a", run=run))
+    del record["run"]["observed"]
+    assert codec.decode_task(record).run == run
+
+
+def test_a_host_that_no_file_could_hold_is_stored_spelled_out() -> None:
+    facts = replace(SANDBOX, refused=(RefusedHost(host="a\udcff", port=None, reason="b\ud800"),))
+    kept = attempt_codec.sandbox_from_json(attempt_codec.sandbox_to_json(facts))
+    assert (kept.refused[0].host, kept.refused[0].reason) == ("a\\udcff", "b\\ud800")
 
 
 def test_a_spec_of_a_newer_taskq_is_refused() -> None:

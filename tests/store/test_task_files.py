@@ -21,7 +21,8 @@ worktree_path: /srv/trees/x
 agent: command
 agent_command: "./agent.sh --fast: 1"
 model: null
-sandbox: local
+sandbox: docker
+network: none
 priority: -7
 labels: [one, 2, no]
 after:
@@ -33,6 +34,9 @@ limits:
   setup: 90
   output: 10MB
   files: 12
+  memory: 2G
+  cpus: 0.5
+  pids: 64
 allow_empty: on
 ---
 
@@ -60,12 +64,21 @@ def test_every_key_reaches_the_draft_and_text_stays_as_it_was_written() -> None:
         agent="command",
         agent_command="./agent.sh --fast: 1",
         model="null",
-        sandbox="local",
+        sandbox="docker",
+        network="none",
         priority=-7,
         labels=("one", "2", "no"),
         after=("T-1", "007"),
         not_before=datetime(2026, 11, 22, tzinfo=UTC),
-        limits={"build": timedelta(hours=2), "setup": timedelta(seconds=90), "output": 10 * 1024**2, "files": 12},
+        limits={
+            "build": timedelta(hours=2),
+            "setup": timedelta(seconds=90),
+            "output": 10 * 1024**2,
+            "files": 12,
+            "memory": 2 * 1024**3,
+            "cpus": 0.5,
+            "pids": 64,
+        },
         allow_empty=True,
         source="tasks/some file.md:1",
         stem="some file",
@@ -145,7 +158,11 @@ BAD = [
     ("limits:\n  build: 1h\n  biuld: 2h", 4, "limits: unknown limit 'biuld'; did you mean build?"),
     ("limits:\n  build: soon", 3, "limits: build: 'soon' is no duration"),
     ("limits:\n  output: much", 3, "limits: output: 'much' is no size"),
-    ("limits:\n  files: 0", 3, "limits: 0 must be above 0"),
+    ("limits:\n  files: 0", 3, "limits: files: 0 must be above 0"),
+    ("limits:\n  cpus: -1", 3, "limits: cpus: '-1' is no number of processors"),
+    ("limits:\n  memory: 1K", 3, "limits: memory: '1K' is too little"),
+    ("network: opne", 2, "network: no network 'opne'; there are: allowlist, none, open"),
+    ("network: [none]", 2, "network: must be plain text"),
     ("limits:\n  files: [1]", 3, "limits: must be a single value"),
     ('title: "a\u2028b\u0085c"\npriority: x', 3, "priority: 'x' is no whole number"),
     ("title: " + "x" * 70_000, 2, "move text to the body"),
@@ -217,8 +234,8 @@ def test_a_bulk_file_of_documents_gives_one_draft_each() -> None:
     drafts = parse_many("bulk", content.encode(), now=NOW)
     assert [(draft.id, draft.title, draft.source) for draft in drafts] == [
         ("0123", "yes", "bulk:1"),
-        ("second", None, "bulk:31"),
-        (None, "third", "bulk:40"),
+        ("second", None, "bulk:35"),
+        (None, "third", "bulk:44"),
     ]
     assert drafts[1].text == "A rule follows:\n---\nNot: a document\n---\n\nlast line"
 

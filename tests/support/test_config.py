@@ -16,6 +16,9 @@ def test_without_files_everything_is_at_its_default(tmp_path: Path) -> None:
     settings, origins = config.load(tmp_path / "none.toml", environment={})
     assert settings.max_parallel == 3
     assert settings.limits.build == timedelta(hours=1)
+    assert (settings.limits.memory, settings.limits.cpus, settings.limits.pids) == (1024**3, 2.0, 512)
+    assert (settings.sandbox, settings.image, settings.network) == ("docker", None, None)
+    assert settings.allow == settings.allow_private == ()
     assert origins == {}
 
 
@@ -30,6 +33,29 @@ def test_the_later_source_wins_and_is_named(tmp_path: Path) -> None:
     assert origins["max_parallel"] == "TASKQ_DEFAULT_MAX_PARALLEL"
 
 
+def test_what_a_sandbox_starts_from_and_reaches_can_be_said(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "config.toml",
+        'image = "registry.example:5000/tools/agent:2"\nnetwork = "none"\nallow = ["pypi", "git.example:8443"]\n'
+        'allow_private = ["10.0.0.7"]\n[limits]\nmemory = "2G"\ncpus = 0.5\npids = 64\n',
+    )
+    settings, origins = config.load(path, environment={})
+    assert (settings.image, settings.network) == ("registry.example:5000/tools/agent:2", "none")
+    assert (settings.allow, settings.allow_private) == (("pypi", "git.example:8443"), ("10.0.0.7",))
+    assert (settings.limits.memory, settings.limits.cpus, settings.limits.pids) == (2 * 1024**3, 0.5, 64)
+    assert origins["limits.cpus"] == origins["allow"] == str(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("pypi, .example.org,pypi", ("pypi", ".example.org")), ("pypi", ("pypi",)), ("", ()), (" ", ())]
+)
+def test_a_list_in_a_variable_has_commas_and_replaces_the_one_of_a_file(
+    tmp_path: Path, text: str, words: tuple[str, ...]
+) -> None:
+    path = write(tmp_path / "config.toml", 'allow = ["npm"]')
+    assert config.load(path, environment={"TASKQ_DEFAULT_ALLOW": text})[0].allow == words
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -39,6 +65,18 @@ def test_the_later_source_wins_and_is_named(tmp_path: Path) -> None:
         ("allow_empty = 'perhaps'", "allow_empty: must be true or false"),
         ("worktree_root = 'relative'", "worktree_root: must be an absolute path"),
         ("model = ''", "model: must be a text"),
+        ("image = 'a b'", "image: must be a word"),
+        ("image = '--rm'", "image: must name an image"),
+        ("network = 'opne'", "network: must be one of allowlist, none, open"),
+        ("network = 1", "network: must be one of allowlist, none, open"),
+        ("allow = 3", "allow: must be a list of words"),
+        ("allow = ['a', '']", "allow: must be a word"),
+        ("allow = ['a b']", "allow: must be a word"),
+        ('allow = ["a\\u001b"]', "allow: must be a word"),
+        ("allow_private = [1]", "allow_private: must be a word"),
+        ("[limits]\ncpus = 0", "cpus: '0' must be at least 0.01"),
+        ("[limits]\nmemory = true", "memory: 'True' is no size"),
+        ("[limits]\npids = [1]", "pids: .* is no whole number"),
         ("limits = 3", "unknown key 'limits'"),
         ("[limits]\nbuid = '3m'", r"\[limits\]: unknown key 'buid'; did you mean 'build'"),
         ("[limits]\nbuild = 'soon'", "build: 'soon' is no duration"),

@@ -34,3 +34,8 @@ def test_an_unmarked_folder_is_no_queue(tmp_path: Path) -> None:
 
 def test_a_relative_xdg_folder_is_ignored() -> None:
     assert paths.state_folder({"HOME": "/h", "XDG_STATE_HOME": "relative"}) == Path("/h/.local/state/taskq")
+
+
+def test_secrets_are_beside_the_operator_s_configuration() -> None:
+    assert paths.secrets_folder({"XDG_CONFIG_HOME": "/c", "HOME": "/h"}) == Path("/c/taskq/secrets")
+    assert paths.secrets_folder({"HOME": "/h"}) == Path("/h/.config/taskq/secrets")

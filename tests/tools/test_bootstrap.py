@@ -31,7 +31,7 @@ def checkout(tmp_path: Path) -> Path:
     """What bootstrap needs of a checkout, and a stand-in for uv that makes an environment and takes notes."""
     folder = tmp_path / "checkout"
     shutil.copytree(ROOT / "tools", folder / "tools", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("uv.lock", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("uv.lock", "pyproject.toml", "README.md", "LICENSE", "Dockerfile"):
         shutil.copy(ROOT / name, folder)
     (folder / "orchestration").mkdir()
     (folder / "orchestration" / "__init__.py").touch()

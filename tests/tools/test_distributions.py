@@ -7,8 +7,12 @@ import pytest
 from tools import distributions
 
 PACKAGE = frozenset({"orchestration/__init__.py", "orchestration/templates/Dockerfile"})
-GOOD_SDIST = PACKAGE | {"pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "PKG-INFO", "docs/reference/x.md"}
-GOOD_WHEEL = PACKAGE | {f"t-1.dist-info/{name}" for name in ("METADATA", "entry_points.txt", "licenses/LICENSE")}
+GOOD_SDIST = PACKAGE | {"pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "Dockerfile", "PKG-INFO", "docs/x.md"}
+GOOD_WHEEL = (
+    PACKAGE
+    | {distributions.DOCKERFILE}
+    | {f"t-1.dist-info/{name}" for name in ("METADATA", "entry_points.txt", "licenses/LICENSE")}
+)
 
 
 def test_good_archives_have_no_faults() -> None:
@@ -37,6 +41,14 @@ def test_a_file_of_the_package_that_is_not_in_an_archive_is_a_fault(lost: str) -
 def test_a_wheel_without_the_command_is_a_fault() -> None:
     names = GOOD_WHEEL - {"t-1.dist-info/entry_points.txt"}
     assert list(distributions.faults_of_wheel(names, PACKAGE)) == ["wheel: no entry_points.txt in its metadata"]
+
+
+def test_an_archive_without_the_dockerfile_is_a_fault() -> None:
+    faults = [
+        *distributions.faults_of_sdist(GOOD_SDIST - {"Dockerfile"}, PACKAGE),
+        *distributions.faults_of_wheel(GOOD_WHEEL - {distributions.DOCKERFILE}, PACKAGE),
+    ]
+    assert faults == ["sdist: Dockerfile is missing", f"wheel: {distributions.DOCKERFILE} is missing"]
 
 
 def test_data_files_of_the_package_count_and_compiled_files_do_not(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Not responsible for: anything that changes the repository.
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,7 @@ _OPERATORS_CHOICE: Final = ("safe.bareRepository=all",)
 """The operator named this folder, so a bare repository in it is no surprise."""
 _PATIENCE: Final = 30
 _BASE_LENGTH: Final = 250
+_ATTRIBUTES: Final = 256 * 1024
 
 
 def inspect(repo: Path, base: str, branch: str | None) -> RepositoryFacts:
@@ -34,7 +36,23 @@ def inspect(repo: Path, base: str, branch: str | None) -> RepositoryFacts:
         if branch is not None:
             _refuse_taken(found, naming.check_branch(branch))
         commit = _commit(question, repo, found, base)
-    return RepositoryFacts(root=found.root, common_dir=found.common_dir, base_commit=commit)
+    return RepositoryFacts(
+        root=found.root, common_dir=found.common_dir, base_commit=commit, warnings=tuple(_warnings(found.root))
+    )
+
+
+def _warnings(root: Path) -> Iterator[str]:
+    """Yield what of the checkout an agent will not find as the operator knows it; plain reads, no process."""
+    where = shown(str(root))
+    if (root / ".gitmodules").is_file():
+        yield f"{where} has submodules; an agent finds their folders empty"
+    try:
+        with (root / ".gitattributes").open("rb") as stream:
+            attributes = stream.read(_ATTRIBUTES)
+    except OSError:
+        return
+    if b"filter=lfs" in attributes:
+        yield f"{where} keeps files in Git LFS; an agent finds pointers in their place"
 
 
 def current_branch(repo: Path) -> str:

@@ -4,7 +4,7 @@ Guarantees: an object reaches the operator's repository only after git's own str
 through a fetch that checks it once more.
 """
 
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +22,13 @@ from orchestration.core.attempts import AttemptFolders, AttemptSpec
 from orchestration.core.errors import CorruptStateError, GitError, WorkFailedError
 from orchestration.core.facts import FileChange
 from orchestration.core.models import Limits
+from orchestration.core.ports import Leaks
 
 INCOMING: Final = "refs/incoming/tip"
 _MEMORY: Final = 6 * 1024**3
 _ATTRIBUTES_LIMIT: Final = 1024**2
 _MOST_FLAGS: Final = 50
+_AT_ONCE: Final = 32 * 1024**2
 _STREAM_ABOVE: Final = ("core.bigFileThreshold=16m",)
 
 
@@ -81,15 +83,16 @@ def unbundle(git: HostGit, place: Place, spec: AttemptSpec, file: Path, head: Bu
         raise _bad("it lacks objects that its commits need") from error
 
 
-def judge(git: HostGit, place: Place, spec: AttemptSpec, tip: str) -> Verdict | None:
+def judge(git: HostGit, place: Place, spec: AttemptSpec, tip: str, *, leaks: Leaks | None = None) -> Verdict | None:
     """Return what *tip* changes and what a reviewer must see; None when it has the base's tree.
 
-    Raises: WorkFailedError (``unsafe_tree``).
+    *leaks* looks into every new file and commit of the history that is taken over.
+    Raises: WorkFailedError (``unsafe_tree``, ``secret_in_work``).
     """
     base = spec.base_commit
     if refs.tree_of(git, place.git_dir, tip) == refs.tree_of(git, place.git_dir, base):
         return None
-    flags = _check(git, place, spec, tip)
+    flags = _check(git, place, spec, tip, leaks)
     if not refs.is_ancestor(git, place.git_dir, base, tip):
         flags.append("does not build on the base commit")
     return Verdict(files=changes.between(git, place, base, tip, config=_STREAM_ABOVE), flags=tuple(flags))
@@ -148,12 +151,12 @@ def _index(git: HostGit, place: Place, file: Path, head: Bundle, bounds: Limits,
 def _find_unsafe(git: HostGit, place: Place, spec: AttemptSpec, tip: str) -> None:
     """Name the path that git's check refused, when it is one that ours refuses too."""
     try:
-        _check(git, place, spec, tip)
+        _check(git, place, spec, tip, None)
     except GitError:
         return
 
 
-def _check(git: HostGit, place: Place, spec: AttemptSpec, tip: str) -> list[str]:
+def _check(git: HostGit, place: Place, spec: AttemptSpec, tip: str, leaks: Leaks | None) -> list[str]:
     bounds = spec.limits
     entries: dict[tuple[bytes, str, str], Entry] = {}
     for entry in changes.introduced(git, place, spec.base_commit, tip):
@@ -171,7 +174,45 @@ def _check(git: HostGit, place: Place, spec: AttemptSpec, tip: str) -> list[str]
             raise _unsafe(f"'{shown(entry.path)}' {problem}")
     if total > 4 * bounds.bundle:
         raise _unsafe(f"its files have {total} bytes and {4 * bounds.bundle} are allowed")
+    if leaks is not None:
+        _refuse_leaks(git, place, (tip, f"^{spec.base_commit}"), entries.values(), sizes, leaks=leaks)
     return _flags(git, place, entries.values(), sizes)
+
+
+def _refuse_leaks(
+    git: HostGit,
+    place: Place,
+    history: tuple[str, str],
+    entries: Collection[Entry],
+    sizes: Mapping[str, Size],
+    *,
+    leaks: Leaks,
+) -> None:
+    """Refuse a file, a name or a message that holds a secret of the attempt. Raises: WorkFailedError."""
+    messages = git.run(place, "log", "--format=%an%n%ae%n%B", "--end-of-options", *history).stdout
+    name = leaks(messages) or leaks(b"\n".join(entry.path for entry in entries))
+    if name is not None:
+        raise _leaked("a commit message or a file name", name)
+    paths = {entry.oid: entry.path for entry in entries if entry.mode != tree_check.GITLINK}
+    for batch in _batches(paths, sizes):
+        for oid, content in changes.contents(git, place, batch).items():
+            name = leaks(content)
+            if name is not None:
+                raise _leaked(f"'{shown(paths[oid])}'", name)
+
+
+def _batches(oids: Iterable[str], sizes: Mapping[str, Size]) -> Generator[list[str], None, None]:
+    """Yield the objects a few at a time, so that not all of them are in memory at once."""
+    batch: list[str] = []
+    held = 0
+    for oid in oids:
+        if batch and held + sizes[oid].bytes > _AT_ONCE:
+            yield batch
+            batch, held = [], 0
+        batch.append(oid)
+        held += sizes[oid].bytes
+    if batch:
+        yield batch
 
 
 def _problem(entry: Entry, sizes: Mapping[str, Size], targets: Mapping[str, bytes], bounds: Limits) -> str | None:
@@ -202,6 +243,14 @@ def _flags(git: HostGit, place: Place, entries: Collection[Entry], sizes: Mappin
     distinct = sorted(set(flags))
     more = len(distinct) - _MOST_FLAGS
     return distinct[:_MOST_FLAGS] + ([f"{more} more findings of this kind"] if more > 0 else [])
+
+
+def _leaked(where: str, name: str) -> WorkFailedError:
+    message = (
+        f"the work was refused: {where} holds the secret {name}; nothing of it is in the repository, "
+        "the agent's workspace is kept"
+    )
+    return WorkFailedError(message, code="secret_in_work")
 
 
 def _bad(why: str) -> WorkFailedError:

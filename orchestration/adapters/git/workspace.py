@@ -12,6 +12,7 @@ from typing import Final
 from orchestration.adapters.git import archive as archives
 from orchestration.adapters.git import bundle as bundles
 from orchestration.adapters.git import cache, changes, collect, layout, quarantine, refs
+from orchestration.adapters.git.base_tree import GitBaseTree
 from orchestration.adapters.git.checkout import gitlinks
 from orchestration.adapters.git.command import Place
 from orchestration.adapters.git.escape import shown
@@ -21,8 +22,10 @@ from orchestration.core import naming
 from orchestration.core.attempts import AttemptFolders, AttemptSpec
 from orchestration.core.errors import GitError, RepositoryError, UsageError, WorkFailedError
 from orchestration.core.facts import Revision
-from orchestration.core.ports import Clock
+from orchestration.core.ports import Clock, Leaks
 
+BORROWED: Final = Path("../../base")
+"""Where a workspace's git dir finds the base's objects: beside itself, on the host and in every sandbox."""
 _ABBREVIATED: Final = re.compile(r"[0-9a-f]{7,40}", re.ASCII)
 _ARCHIVED: Final = "state of the workspace, taken as an archive because its git was broken"
 
@@ -47,15 +50,18 @@ class GitWorkspace:
         erase(folders.git)
         self._clone(spec, folders, found, kept)
 
-    def objects(self, spec: AttemptSpec) -> Path:
-        """Return the object store that the workspace borrows from: a sandbox shows it read-only at this same path."""
-        return self.host.cache(layout.find(Path(spec.repo))) / "objects"
+    def base(self, spec: AttemptSpec) -> GitBaseTree:
+        """Return the files of the base commit, once it is pinned."""
+        kept = self.host.cache(layout.find(Path(spec.repo)))
+        return GitBaseTree(host=self.host, repository=kept, commit=spec.base_commit)
 
     def collect_command(self, spec: AttemptSpec) -> tuple[str, ...]:
         """Return what to run in the sandbox, in the workspace."""
         return collect.command(spec, name=self.host.identity_name, email=self.host.identity_email)
 
-    def accept_bundle(self, spec: AttemptSpec, folders: AttemptFolders, bundle: Path) -> Revision | None:
+    def accept_bundle(
+        self, spec: AttemptSpec, folders: AttemptFolders, bundle: Path, *, leaks: Leaks | None = None
+    ) -> Revision | None:
         """Judge a fetched bundle and put its HEAD under our ref; None when nothing was changed."""
         found = layout.find(Path(spec.repo))
         head = bundles.read(bundle, limit=spec.limits.bundle, most_objects=quarantine.most_objects(spec.limits))
@@ -64,9 +70,11 @@ class GitWorkspace:
                 self._believe_nothing(place, spec, head.commit)
                 return None
             quarantine.unbundle(self.host.git, place, spec, bundle, head)
-            return self._accept(spec, found, place, head.tip, source="bundle")
+            return self._accept(spec, found, place, head.tip, leaks, source="bundle")
 
-    def accept_archive(self, spec: AttemptSpec, folders: AttemptFolders, archive: Path) -> Revision | None:
+    def accept_archive(
+        self, spec: AttemptSpec, folders: AttemptFolders, archive: Path, *, leaks: Leaks | None = None
+    ) -> Revision | None:
         """Judge a tar of the workspace and put it, as one commit on the attempt's start, under our ref."""
         found = layout.find(Path(spec.repo))
         stores = [self.host.cache(found) / "objects"]
@@ -81,7 +89,7 @@ class GitWorkspace:
                 tip = self._commit_tree(place, spec, tree)
             finally:
                 erase(tree)
-            return self._accept(spec, found, place, tip, source="archive")
+            return self._accept(spec, found, place, tip, leaks, source="archive")
 
     def _pin(self, found: Layout, ref: str, commit: str) -> str:
         git = self.host.git
@@ -95,7 +103,9 @@ class GitWorkspace:
 
     def _clone(self, spec: AttemptSpec, folders: AttemptFolders, found: Layout, kept: Path) -> None:
         git, host = self.host.git, self.host
-        host.make_bare(folders.git, kept / "objects", branch=spec.branch)
+        folders.base.unlink(missing_ok=True)
+        folders.base.symlink_to(kept / "objects")
+        host.make_bare(folders.git, BORROWED, branch=spec.branch)
         place = Place(git_dir=folders.git)
         branch = f"refs/heads/{spec.branch}"
         if spec.start_commit != spec.base_commit:
@@ -130,8 +140,10 @@ class GitWorkspace:
         message = f"{spec.task}: {_ARCHIVED}"
         return git.run(place, "commit-tree", "-p", spec.start_commit, "-m", message, written).text
 
-    def _accept(self, spec: AttemptSpec, found: Layout, place: Place, tip: str, *, source: str) -> Revision | None:
-        verdict = quarantine.judge(self.host.git, place, spec, tip)
+    def _accept(
+        self, spec: AttemptSpec, found: Layout, place: Place, tip: str, leaks: Leaks | None, *, source: str
+    ) -> Revision | None:
+        verdict = quarantine.judge(self.host.git, place, spec, tip, leaks=leaks)
         if verdict is None:
             return None
         ref, number = quarantine.deliver(self.host, found, spec, place, tip)

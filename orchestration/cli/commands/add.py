@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from orchestration.cli.options import app, json_option, queue_option
-from orchestration.cli.output import print_json, say
+from orchestration.cli.output import print_json, say, warn
 from orchestration.core.drafts import TaskDraft
-from orchestration.core.models import Task
+from orchestration.core.models import NETWORKS, Task
 
 
 def _words(values: tuple[str, ...]) -> tuple[str, ...] | None:
@@ -57,7 +57,8 @@ def _limits(_ctx: click.Context, _parameter: click.Parameter, values: tuple[str,
 @click.option("--agent", metavar="NAME", help="command, scripted or oracle.")
 @click.option("--agent-command", metavar="CMD", help="The shell command that does the work.")
 @click.option("--model", help="What the agent should use.")
-@click.option("--sandbox", metavar="KIND", help="Where the agent runs: local.")
+@click.option("--sandbox", metavar="KIND", help="Where the agent runs: docker (default) or local.")
+@click.option("--network", type=click.Choice(NETWORKS), help="What the sandbox reaches. Default: allowlist.")
 @click.option("--priority", type=int, help="Higher runs first. Default: 0.")
 @click.option("--label", "labels", multiple=True, help="A word to find the task by; may be repeated.")
 @click.option("--after", multiple=True, metavar="ID", help="Wait until this task is done; may be repeated.")
@@ -94,6 +95,7 @@ def command(
     if bulk is not None and id_ is not None:
         raise click.UsageError("--from takes the ids from its input; leave --id out", ctx)
     flags = TaskDraft(id=id_, text=text, labels=_words(labels), after=_words(after), **given)
+    app(ctx).on_warning = warn
     tasks = _add(ctx, flags, task_file=task_file, bulk=bulk)
     if as_json:
         snapshot = app(ctx).read()

@@ -6,6 +6,7 @@ import textwrap
 import click
 
 from orchestration.cli.commands.diff import shown
+from orchestration.cli.observed import rows as sandbox_rows
 from orchestration.cli.options import app, id_option, json_option, queue_option
 from orchestration.cli.output import columns, is_terminal, print_json, say
 from orchestration.core.errors import UsageError
@@ -75,6 +76,8 @@ def lines(brief: Brief) -> list[str]:
     took = [f"{stage} {spell_duration(value)}" for stage, value in brief.result.timings.items()] if brief.result else []
     rows = [f"{task.id}: {task.title or ''}", *_asked(task)]
     rows.append(f"  changed  {size(brief)}, attempt {task.attempt}, agent {task.agent}, sandbox {task.sandbox}")
+    if brief.sandbox is not None:
+        rows += [f"  {name:<8} {value}" for name, value in sandbox_rows(brief.sandbox)]
     if task.revision is not None:
         revision = task.revision
         rows += [

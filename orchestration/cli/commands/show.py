@@ -2,6 +2,7 @@
 
 import click
 
+from orchestration.cli.observed import rows
 from orchestration.cli.options import app, id_option, json_option, queue_option
 from orchestration.cli.output import print_json, say
 
@@ -13,15 +14,19 @@ from orchestration.cli.output import print_json, say
 @click.pass_context
 def command(ctx: click.Context, /, *, identifier: str, as_json: bool) -> None:
     """Show all that is known of one task."""
-    task = app(ctx).task(identifier)
-    facts = app(ctx).facts(task, app(ctx).read())
+    brief = app(ctx).brief(identifier)
+    facts = app(ctx).facts(brief.task, app(ctx).read())
     if as_json:
         print_json(facts)
         return
     text = facts.pop("text", None) or ""
+    if facts["run"] is not None:
+        facts["run"].pop("observed")
     for name, value in facts.items():
         if value not in (None, [], {}, False):
             say(f"{name + ':':<15}{_spell(value)}")
+    for name, value in rows(brief.sandbox) if brief.sandbox is not None else ():
+        say(f"{name + ':' if name else '':<15}{value}")
     say(f"\n{text}")
 
 

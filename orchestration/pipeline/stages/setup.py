@@ -3,11 +3,15 @@
 from dataclasses import replace
 from pathlib import Path
 
+from orchestration.core.attempts import AttemptSpec
 from orchestration.core.errors import BusyError
+from orchestration.core.events import Observer, SandboxOpened
 from orchestration.core.models import Task
-from orchestration.core.ports import AttemptRecords, Repository, Workspace
+from orchestration.core.ports import AttemptRecords, BaseTree, Repository, Workspace, discard_output
+from orchestration.core.toolchain import TOOLCHAIN_FILE, Toolchain
 from orchestration.pipeline.room import Room
-from orchestration.pipeline.stage import Attempt
+from orchestration.pipeline.stage import Attempt, OpenLog
+from orchestration.support.toolchain import TOOLCHAIN_LIMIT, parse_toolchain
 
 
 def setup(
@@ -18,6 +22,8 @@ def setup(
     records: AttemptRecords,
     room: Room,
     dirty_run: bool,
+    log_of: OpenLog,
+    observe: Observer,
 ) -> Attempt:
     """Return the attempt with its base resolved, its workspace made and its sandbox open."""
     facts = repository.inspect(Path(attempt.task.repo), attempt.task.base, None)
@@ -26,9 +32,29 @@ def setup(
     if dirty_run:
         room.end_leftovers(spec)
     workspace.prepare(spec, attempt.folders)
+    tree = workspace.base(spec)
+    spec = replace(spec, toolchain=_toolchain(spec, tree))
+    attempt = replace(attempt, spec=spec)
+    spec = replace(spec, image=_image(attempt, tree, room=room, log_of=log_of))
     records.save_spec(spec)  # whoever finds it may collect: from here on the workspace is complete
-    room.enter(spec)
-    return replace(attempt, spec=spec, prepared=True, collected=False)
+    opened = room.enter(spec).facts
+    observe(SandboxOpened(task=attempt.task, facts=opened))
+    return replace(attempt, spec=spec, prepared=True, collected=False, sandbox=opened)
+
+
+def _toolchain(spec: AttemptSpec, tree: BaseTree) -> Toolchain:
+    """Return what the base commit says of its surroundings; what an agent changes there counts once it has landed."""
+    content = tree.read(TOOLCHAIN_FILE, limit=TOOLCHAIN_LIMIT)
+    return Toolchain() if content is None else parse_toolchain(content, where=f"{TOOLCHAIN_FILE} of {spec.base}")
+
+
+def _image(attempt: Attempt, tree: BaseTree, *, room: Room, log_of: OpenLog) -> str | None:
+    """Return the image to start from; where the repository wants one made, that is in the log."""
+    spec = attempt.spec
+    if spec.toolchain == Toolchain():
+        return room.prepare(spec, tree, discard_output)
+    with log_of(attempt, "setup") as log:
+        return room.prepare(spec, tree, log.write)
 
 
 def _start(task: Task, base_commit: str, *, repository: Repository, dirty_run: bool) -> str:

@@ -1,21 +1,16 @@
 """Plan and build: the agent works, and its output streams to the attempt's logs."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
-from orchestration.core.ports import Agent, AgentJob, Output
+from orchestration.core.ports import Agent, AgentJob
 from orchestration.pipeline.failure import from_agent
-from orchestration.pipeline.log import StageLog
 from orchestration.pipeline.room import Room
-from orchestration.pipeline.stage import Attempt
-
-Watch = Callable[[Attempt, str], Output]
-"""Returns where a stage's output is shown while it comes."""
+from orchestration.pipeline.stage import Attempt, OpenLog
 
 
-def plan(attempt: Attempt, *, agent: Agent, room: Room, watch: Watch) -> Attempt:
+def plan(attempt: Attempt, *, agent: Agent, room: Room, log_of: OpenLog) -> Attempt:
     """Return the attempt with its plan, when the agent can plan."""
-    with _log(attempt, "plan", watch=watch) as log:
+    with log_of(attempt, "plan") as log:
         job = AgentJob(spec=attempt.spec, folders=attempt.folders, timeout=attempt.spec.limits.plan)
         result = agent.plan(room.sandbox, job, log.write)
         if result is None:
@@ -28,9 +23,9 @@ def plan(attempt: Attempt, *, agent: Agent, room: Room, watch: Watch) -> Attempt
         )
 
 
-def build(attempt: Attempt, *, agent: Agent, room: Room, watch: Watch) -> Attempt:
+def build(attempt: Attempt, *, agent: Agent, room: Room, log_of: OpenLog) -> Attempt:
     """Return the attempt with what was observed of the agent's work."""
-    with _log(attempt, "build", watch=watch) as log:
+    with log_of(attempt, "build") as log:
         job = AgentJob(spec=attempt.spec, folders=attempt.folders, timeout=attempt.spec.limits.build, plan=attempt.plan)
         result = agent.build(room.sandbox, job, log.write)
         return replace(
@@ -39,8 +34,3 @@ def build(attempt: Attempt, *, agent: Agent, room: Room, watch: Watch) -> Attemp
             usage=result.usage,
             failure=from_agent(result, stage="build", log=log),
         )
-
-
-def _log(attempt: Attempt, stage: str, *, watch: Watch) -> StageLog:
-    path = attempt.folders.logs / f"{stage}.log"
-    return StageLog(path, limit=attempt.spec.limits.output, watch=watch(attempt, stage))

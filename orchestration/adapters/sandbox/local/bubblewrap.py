@@ -100,6 +100,7 @@ def wrap(program: str, folders: AttemptFolders, *, home: Path, path: str, readab
         *_show(_needed(home, path, readable)),
         *_hide(home),
         *_open(folders),
+        *_borrowed(folders, visible=tuple(_needed(home, path, readable))),
         "--chdir",
         "/",
         "--",
@@ -142,4 +143,14 @@ def _hide(home: Path) -> Iterator[str]:
 def _open(folders: AttemptFolders) -> Iterator[str]:
     for folder in (folders.workspace, folders.git, folders.data, folders.out):
         yield from ("--bind", str(folder), str(folder))
-    yield from ("--ro-bind", str(folders.config), str(folders.config))
+    for folder in (folders.config, folders.secrets):
+        if folder.is_dir():
+            yield from ("--ro-bind", str(folder), str(folder))
+
+
+def _borrowed(folders: AttemptFolders, *, visible: Iterable[Path]) -> Iterator[str]:
+    """Show the link to the base's objects where it lies below a blank folder and nothing else shows it."""
+    link = folders.base
+    is_hidden = any(link.is_relative_to(folder) for folder in BLANKED)
+    if link.is_symlink() and is_hidden and not any(link.is_relative_to(path) for path in visible):
+        yield from ("--symlink", str(link.readlink()), str(link))

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
-from orchestration.adapters.sandbox.local.environment import marks
+from orchestration.adapters.sandbox.environment import marks
 from orchestration.core.errors import SandboxError
 from orchestration.support.processes import PROC, Process, ancestry, family, owner, processes, send_signal
 
@@ -27,7 +27,7 @@ def end_leftovers(labels: Mapping[str, str], *, patience: timedelta) -> int:
     """
     if not labels:
         raise ValueError("without a label, everything would be a leftover")
-    wanted = frozenset(f"{name}={value}".encode() for name, value in marks(labels).items())
+    wanted = frozenset(f"{name}={value}".encode() for name, value in marks(labels, kind="local").items())
     deadline = time.monotonic() + patience.total_seconds()
     ended: set[tuple[int, str]] = set()
     while found := _freeze(wanted, ended, deadline):

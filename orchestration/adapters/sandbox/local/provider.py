@@ -11,21 +11,24 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, Self
 
+from orchestration.adapters.sandbox.attempt_files import make_folders, no_secret, put_secrets, remove_secrets
+from orchestration.adapters.sandbox.environment import environment, marks
 from orchestration.adapters.sandbox.local import bubblewrap
 from orchestration.adapters.sandbox.local.channel import Channel
-from orchestration.adapters.sandbox.local.environment import environment, marks
 from orchestration.adapters.sandbox.local.leftovers import end_leftovers
 from orchestration.adapters.sandbox.local.sandbox import LocalSandbox
 from orchestration.core.attempts import AttemptFolders, AttemptSpec
-from orchestration.core.errors import SandboxError, StorageError
-from orchestration.core.ports import Health
+from orchestration.core.errors import SandboxError
+from orchestration.core.ports import BaseTree, Health, Output
+from orchestration.core.toolchain import TOOLCHAIN_FILE
 from orchestration.support.paths import cache_folder
 
+KIND: Final = "local"
 _SUPERVISOR: Final = Path(__file__).with_name("supervisor.py")
 _START: Final = timedelta(seconds=60)
 """How long a supervisor may take to start on a machine that is very busy."""
@@ -36,7 +39,8 @@ class LocalSandboxProvider:
     """See `core.ports.SandboxProvider`.
 
     *use_bubblewrap* None means: where it works. *home* is whose secrets are hidden, *path* what commands get as PATH,
-    *readable* what must stay readable though it lies in a temporary folder: by default the cache of repositories.
+    *readable* what must stay readable though it lies in a temporary folder: by default the cache of repositories;
+    *secret* returns the value of a secret by its name.
     """
 
     def __init__(
@@ -46,24 +50,45 @@ class LocalSandboxProvider:
         home: Path | None = None,
         path: str | None = None,
         readable: Sequence[Path] | None = None,
+        secret: Callable[[str], bytes] = no_secret,
         grace: timedelta = timedelta(seconds=30),
     ) -> None:
         self._use_bubblewrap = use_bubblewrap
         self._home = home if home is not None else Path.home()
         self._path = path if path is not None else os.environ.get("PATH", os.defpath)
         self._readable = tuple(readable) if readable is not None else (cache_folder(os.environ),)
+        self._secret = secret
         self._grace = grace
+
+    @classmethod
+    def make(
+        cls,
+        *,
+        environment: Mapping[str, str],  # noqa: ARG003 -- the same for every provider
+        cache: Path,
+        image: str | None,  # noqa: ARG003 -- the same for every provider
+        secret: Callable[[str], bytes],
+    ) -> Self:
+        """Return the provider for an operator's settings; *cache* stays readable."""
+        return cls(readable=(cache,), secret=secret)
+
+    def prepare(self, spec: AttemptSpec, tree: BaseTree, output: Output) -> None:
+        """There is nothing to make: commands run with the programs of this host."""
 
     @contextlib.contextmanager
     def open(self, spec: AttemptSpec, folders: AttemptFolders, *, lease: int) -> Iterator[LocalSandbox]:
         """See `core.ports.SandboxProvider.open`."""
-        _make_folders(folders)
+        make_folders(folders)
         ours, theirs = socket.socketpair()
         with contextlib.ExitStack() as stack:
+            stack.callback(remove_secrets, folders)
+            put_secrets(folders, {name: self._secret(name) for name in spec.toolchain.secrets})
             complaints = stack.enter_context(tempfile.TemporaryFile())
             channel = Channel(ours)
-            variables = environment(spec, folders, path=self._path)
-            sandbox = LocalSandbox(channel, folders, environment=variables, grace=self._grace)
+            variables = environment(spec, folders, kind=KIND, path=self._path)
+            sandbox = LocalSandbox(
+                channel, folders, environment=variables, grace=self._grace, waivers=tuple(_waivers(spec))
+            )
             stack.callback(sandbox.close)
             with theirs:
                 supervisor = self._start(spec, folders, theirs.fileno(), lease, complaints)
@@ -89,7 +114,7 @@ class LocalSandboxProvider:
     def _start(
         self, spec: AttemptSpec, folders: AttemptFolders, theirs: int, lease: int, complaints: IO[bytes]
     ) -> "subprocess.Popen[bytes]":
-        variables = marks(spec.labels)
+        variables = marks(spec.labels, kind=KIND)
         labels = [f"{name}={value}" for name, value in variables.items()]
         program = [sys.executable, "-I", "-S", str(_SUPERVISOR), str(theirs), str(lease), *labels]
         try:
@@ -133,16 +158,12 @@ class LocalSandboxProvider:
                 raise SandboxError(message) from error
 
 
-def _make_folders(folders: AttemptFolders) -> None:
-    """Make what is missing; the agent may write *data*, so nothing deeper in it is touched."""
-    try:
-        for folder in (folders.workspace, folders.git, folders.config, folders.data, folders.out):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name in ("home", "tmp", "run"):
-            with contextlib.suppress(FileExistsError):
-                (folders.data / name).mkdir(mode=0o700)
-    except OSError as error:
-        raise StorageError(f"cannot make the attempt's folders in {folders.root}: {error.strerror}") from error
+def _waivers(spec: AttemptSpec) -> Iterator[str]:
+    yield "the agent is a process of yours, with your network"
+    wanted = spec.toolchain
+    unused = [name for name in ("image", "dockerfile", "setup") if getattr(wanted, name) is not None]
+    if unused:
+        yield f"{', '.join(unused)} of {TOOLCHAIN_FILE} is not used: the agent has the programs of this host"
 
 
 def _await_greeting(channel: Channel, complaints: IO[bytes]) -> None:

@@ -6,7 +6,6 @@ Guarantees: `run` returns or raises; neither a full pipe, a deaf program nor a d
 import contextlib
 import errno
 import os
-import secrets
 import selectors
 import threading
 import time
@@ -16,11 +15,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from orchestration.adapters.sandbox.archive import write_archive
-from orchestration.adapters.sandbox.hostile_files import components, fetch_file, open_folder, write_all
+from orchestration.adapters.sandbox.attempt_files import put_config
+from orchestration.adapters.sandbox.hostile_files import components, fetch_file
 from orchestration.adapters.sandbox.local.channel import Channel
 from orchestration.adapters.sandbox.local.streams import Streams
 from orchestration.core.attempts import AttemptFolders
-from orchestration.core.errors import SandboxError, StorageError
+from orchestration.core.errors import SandboxError
+from orchestration.core.facts import SandboxFacts
 from orchestration.core.ports import Command, Exit, Output, discard_output
 
 _NO_SUCH_PROGRAM: Final = 127
@@ -28,19 +29,34 @@ _CANNOT_RUN: Final = 126
 
 
 class LocalSandbox:
-    """See `core.ports.Sandbox`. *grace* is how long, past its timeout, a command's death may take."""
+    """See `core.ports.Sandbox`.
+
+    *grace* is how long, past its timeout, a command's death may take; *waivers* what is wider than the defaults.
+    """
 
     def __init__(
-        self, channel: Channel, folders: AttemptFolders, *, environment: Mapping[str, str], grace: timedelta
+        self,
+        channel: Channel,
+        folders: AttemptFolders,
+        *,
+        environment: Mapping[str, str],
+        grace: timedelta,
+        waivers: tuple[str, ...] = (),
     ) -> None:
         self._channel = channel
         self._folders = folders
         self._environment = environment
         self._grace = grace
+        self._waivers = waivers
         self._turn = threading.Lock()
         self._state = threading.Lock()
         self._is_stopped = False
         self._is_running = False
+
+    @property
+    def facts(self) -> SandboxFacts:
+        """See `core.ports.Sandbox.facts`: nothing is isolated from the network, and that is said."""
+        return SandboxFacts(kind="local", network="open", waivers=self._waivers)
 
     def run(self, command: Command, output: Output = discard_output) -> Exit:
         """Run *command*; an unknown program is exit code 127 and a line on stderr, as a shell would have it."""
@@ -59,15 +75,8 @@ class LocalSandbox:
 
         Raises: ValueError for a name that is not plain, StorageError.
         """
-        if components(name) != (name,) or name.startswith("."):
-            raise ValueError(f"{name!r} is no plain file name")
-        path = self._folders.config / name
-        try:
-            with open_folder(self._folders.root, (self._folders.config.name,)) as folder:
-                _replace(folder, name, content, path)
-        except OSError as error:
-            raise StorageError(f"cannot write {path}: {error.strerror}") from error
-        return str(path)
+        put_config(self._folders, name, content)
+        return str(self._folders.config / name)
 
     def fetch(self, name: str, to: Path, *, limit: int) -> None:
         """See `core.ports.Sandbox.fetch`."""
@@ -136,19 +145,6 @@ class LocalSandbox:
                 self._finish()
             except SandboxError:
                 self._is_stopped = True
-
-
-def _replace(folder: int, name: str, content: bytes, path: Path) -> None:
-    scratch = f".{secrets.token_hex(8)}"
-    target = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400, dir_fd=folder)
-    try:
-        write_all(target, content, path)
-        os.rename(scratch, name, src_dir_fd=folder, dst_dir_fd=folder)
-    except BaseException:
-        os.unlink(scratch, dir_fd=folder)
-        raise
-    finally:
-        os.close(target)
 
 
 def _exit(reply: Mapping[str, Any], program: str, output: Output) -> Exit:

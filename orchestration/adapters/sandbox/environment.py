@@ -1,6 +1,6 @@
 """The environment of an attempt's commands, from nothing: no variable of the operator's comes along, but PATH.
 
-The three marks (queue, task, attempt) are how `reap` finds what a crash left.
+The three marks (queue, task, attempt) are how the local provider's `reap` finds what a crash left.
 """
 
 from collections.abc import Mapping
@@ -14,18 +14,16 @@ MARKS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """The variable that carries each label."""
 
-KIND: Final = "local"
+
+def marks(labels: Mapping[str, str], *, kind: str) -> dict[str, str]:
+    """Return the variables by which processes with *labels*, in a sandbox of this *kind*, are known."""
+    return {MARKS[label]: value for label, value in labels.items()} | {"TASKQ_SANDBOX": kind}
 
 
-def marks(labels: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables by which processes with *labels* are known."""
-    return {MARKS[label]: value for label, value in labels.items()} | {"TASKQ_SANDBOX": KIND}
-
-
-def environment(spec: AttemptSpec, folders: AttemptFolders, *, path: str) -> dict[str, str]:
-    """Return the variables that every command of the attempt starts with."""
+def environment(spec: AttemptSpec, folders: AttemptFolders, *, kind: str, path: str) -> dict[str, str]:
+    """Return the variables that every command of the attempt starts with; *folders* are as the command sees them."""
     home = folders.data / "home"
-    return marks(spec.labels) | {
+    return marks(spec.labels, kind=kind) | {
         "PATH": path,
         "HOME": str(home),
         "TMPDIR": str(folders.data / "tmp"),
@@ -42,4 +40,6 @@ def environment(spec: AttemptSpec, folders: AttemptFolders, *, path: str) -> dic
         "GIT_CONFIG_NOSYSTEM": "1",
         "TASKQ_OUT": str(folders.out),
         "TASKQ_CONFIG": str(folders.config),
+        "TASKQ_SECRETS": str(folders.secrets),
+        **spec.toolchain.env,
     }
