@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
 
 from orchestration.core.drafts import TaskDraft, overlay
-from orchestration.core.errors import DuplicateTaskError, ExternalError, TaskqError, UsageError
+from orchestration.core.errors import ConfigError, DuplicateTaskError, ExternalError, TaskqError, UsageError
 from orchestration.core.models import Task
 from orchestration.core.settings import Settings
 from orchestration.core.status import Status
@@ -266,9 +266,17 @@ class App:
             return pool.run()
 
     def _check_sandboxes(self, identifier: str | None) -> None:
-        """Refuse to start what could not get a sandbox, while no attempt is spent on it. Raises: ExternalError."""
+        """Refuse to start what could not get a sandbox, while no attempt is spent on it.
+
+        Raises: ConfigError for an ``allow`` that cannot be, ExternalError for a sandbox that cannot be opened.
+        """
+        from orchestration.adapters.sandbox.egress.policy import parse
         from orchestration.engine.choose import obstacle
 
+        try:
+            parse(self.settings.allow, private=self.settings.allow_private)
+        except ValueError as error:
+            raise ConfigError(f"allow or allow_private in the configuration: {error}") from error
         snapshot = self.read()
         now = self._clock.now()
         wanted = {

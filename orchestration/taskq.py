@@ -12,6 +12,9 @@ from contextlib import suppress
 def main() -> None:
     """Run the command line and end the process with its exit code."""
     gc.disable()  # a short command makes no garbage worth looking for; `run` turns it on again
+    from orchestration.support import lazy
+
+    lazy.load_on_use(*lazy.NAMES)
     from orchestration.cli.main import run
 
     code = run(sys.argv[1:])

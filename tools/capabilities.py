@@ -21,6 +21,8 @@ from typing import Final
 
 PROMISES: Final = "TASKQ_CI_PROMISES"
 """The environment variable with the names, separated by spaces, that must not be missing."""
+ROOTLESS_PATH: Final = "/usr/share/docker.io/contrib"
+"""Where Debian keeps what starts a rootless engine."""
 _PATIENCE: Final = 60
 """Seconds."""
 _PROBE_OF_ENGINE: Final = """
@@ -150,6 +152,17 @@ def _look_for_engine() -> str | None:
     return None if ended.returncode == 0 else ended.stderr.strip().rpartition("\n")[2]
 
 
+def _look_for_own_world(*programs: str) -> str | None:
+    """Say what an engine beside the machine's own would lack: namespaces of its own, and *programs*."""
+    if os.geteuid() != 0:
+        return "only root can start an engine in a world of its own"
+    path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin:{ROOTLESS_PATH}"
+    lacking = [each for each in programs if shutil.which(each, path=path) is None]
+    if lacking:
+        return f"there is no {lacking[0]}"
+    return _runs("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "true")
+
+
 CAPABILITIES: Final[Mapping[str, Capability]] = MappingProxyType(
     {
         "bwrap": Capability(look=_look_for_bubblewrap, remedy="apt-get install bubblewrap"),
@@ -157,6 +170,17 @@ CAPABILITIES: Final[Mapping[str, Capability]] = MappingProxyType(
         "tmux": Capability(look=lambda: _runs("tmux", "-V"), remedy="apt-get install tmux"),
         "cc": Capability(look=_look_for_compiler, remedy="apt-get install gcc libc6-dev"),
         "docker": Capability(look=_look_for_engine, remedy="an engine that answers, and then: taskq build-image"),
+        "userns-remap": Capability(
+            look=lambda: _look_for_own_world("dockerd", "useradd"), remedy="apt-get install docker.io passwd"
+        ),
+        "rootless": Capability(
+            look=lambda: _look_for_own_world("dockerd-rootless.sh", "rootlesskit", "slirp4netns", "newuidmap"),
+            remedy="apt-get install docker.io rootlesskit slirp4netns uidmap",
+        ),
+        "podman": Capability(
+            look=lambda: _look_for_own_world("podman", "runc", "catatonit"),
+            remedy="apt-get install podman runc catatonit",
+        ),
         "pypi": Capability(look=_look_for_packages, remedy="a network, or pip configured for an index that is reached"),
         "mount": Capability(look=_look_for_mounts, remedy="running the tests as root on a machine that allows mounts"),
         "python3.13": Capability(look=_look_for_python_3_13, remedy="uv python install 3.13"),

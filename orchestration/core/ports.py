@@ -184,11 +184,14 @@ class BaseTree(Protocol):
 class SandboxProvider(Protocol):
     """Opens sandboxes of one kind and always gives their resources back."""
 
-    def prepare(self, spec: AttemptSpec, tree: BaseTree, output: Output) -> str | None:
+    def prepare(
+        self, spec: AttemptSpec, tree: BaseTree, output: Output, *, is_stopped: Callable[[], bool]
+    ) -> str | None:
         """Make ready what the attempt's sandbox starts from, and return its id; None where there is nothing to make.
 
-        What is built says so to *output* while it is. Again, with nothing changed, is quick.
-        Raises: SandboxError, WorkFailedError when the repository's own build or setup fails.
+        What is built says so to *output* while it is. Again, with nothing changed, is quick. Once *is_stopped* says so,
+        it ends soon.
+        Raises: SandboxError (``sandbox_stopped``), WorkFailedError when the repository's own build or setup fails.
         """
         ...
 

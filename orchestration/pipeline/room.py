@@ -37,7 +37,7 @@ class Room:
 
     def prepare(self, spec: AttemptSpec, tree: BaseTree, output: Output) -> str | None:
         """Make ready what the sandbox starts from; see `core.ports.SandboxProvider.prepare`."""
-        return self._provider.prepare(spec, tree, output)
+        return self._provider.prepare(spec, tree, output, is_stopped=lambda: self._switch.reason is not None)
 
     def end_leftovers(self, spec: AttemptSpec) -> None:
         """End whatever earlier attempts of the task left running, found by label."""

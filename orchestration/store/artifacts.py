@@ -117,7 +117,7 @@ def _block(text: str) -> str:
 
 
 def _dump(fields: Mapping[str, Any]) -> bytes:
-    return json.dumps(fields, indent=1, allow_nan=False).encode("ascii") + b"\n"
+    return json.dumps(fields, allow_nan=False).encode("ascii") + b"\n"
 
 
 def _load(path: Path) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ("asyncio", "docker", "filelock", "frontmatter", "git", "msgspec", "rich", "structlog", "yaml")
+HEAVY = ("asyncio", "docker", "filelock", "frontmatter", "git", "h11", "msgspec", "rich", "structlog", "yaml")
 
 
 def modules_after(statement: str) -> frozenset[str]:

@@ -1,5 +1,6 @@
 """What --json prints is what docs/reference/json-schema.json says."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from orchestration.adapters.sandbox.docker.images import BuiltImage
 from tests.cli.conftest import Cli
 from tests.journeys.shell import Repo
 
@@ -56,6 +58,12 @@ def test_every_command_keeps_to_the_schema(worked: Cli) -> None:
     check(worked("config", "--json").json, "config")
     check(worked("secret", "list", "--json").json, "secrets")
     check(json.loads(worked("show", "nobody", "--json").err), "error")
+
+
+def test_the_schema_names_all_that_is_known_of_a_built_image() -> None:
+    known = {field.name for field in dataclasses.fields(BuiltImage)}
+    assert set(SCHEMA["$defs"]["built_image"]["properties"]) == known
+    check({"id": "sha256:0", "tags": ["taskq/opencode:latest"], "seconds": 0.5}, "built_image")
 
 
 def test_the_schema_refuses_what_it_does_not_name(worked: Cli) -> None:

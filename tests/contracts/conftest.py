@@ -12,7 +12,7 @@ from tests.contracts.sandboxes import PROVIDERS, Kind, Opened, opened
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=pytest.mark.full if name == "docker" else ()) for name in PROVIDERS],
+    params=[pytest.param(name, marks=pytest.mark.full if kind.is_slow else ()) for name, kind in PROVIDERS.items()],
 )
 def kind(request: pytest.FixtureRequest, capability: Callable[[str], None]) -> Kind:
     found = PROVIDERS[request.param]

@@ -16,6 +16,7 @@ from orchestration.adapters.sandbox.docker.provider import DockerSandboxProvider
 from orchestration.adapters.sandbox.local.provider import LocalSandboxProvider
 from orchestration.core.attempts import AttemptFolders, AttemptSpec
 from orchestration.core.ports import Command, Exit, Sandbox, SandboxProvider, Stream
+from tests.adapters.sandbox.docker.engines import packed_image, podman
 from tests.builders import a_spec
 
 
@@ -35,9 +36,20 @@ class Kind:
 
 
 ENGINE = Engine(os.environ)
-
-
+OPENED = contextlib.ExitStack()
+"""What a kind opened of its own; closing the kind closes it."""
 CACHE = Path(tempfile.gettempdir()) / f"taskq-contracts-{os.getpid()}"
+
+
+def in_podman() -> DockerSandboxProvider:
+    """Start a podman with the image of the machine's engine; it ends with OPENED."""
+    with contextlib.ExitStack() as stack:
+        other = stack.enter_context(podman(stack.enter_context(packed_image(ENGINE))))
+        provider = DockerSandboxProvider(stack.enter_context(other.engine()), cache=CACHE)
+        OPENED.enter_context(stack.pop_all())
+    return provider
+
+
 PROVIDERS: dict[str, Kind] = {
     "local-in-bubblewrap": Kind(name="local", needs="bwrap", make=lambda: LocalSandboxProvider(use_bubblewrap=True)),
     "local-without": Kind(name="local", make=lambda: LocalSandboxProvider(use_bubblewrap=False)),
@@ -47,6 +59,16 @@ PROVIDERS: dict[str, Kind] = {
         is_slow=True,
         make=lambda: DockerSandboxProvider(ENGINE, cache=CACHE),
         close=ENGINE.close,
+        inside=lambda _folders: INSIDE,
+        network="none",
+        of_image=("NODE_", "OPENCODE_"),
+    ),
+    "podman": Kind(
+        name="docker",
+        needs="podman",
+        is_slow=True,
+        make=in_podman,
+        close=OPENED.close,
         inside=lambda _folders: INSIDE,
         network="none",
         of_image=("NODE_", "OPENCODE_"),

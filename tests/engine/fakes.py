@@ -189,7 +189,9 @@ class FakeProvider:
     on_open: Callable[[AttemptSpec], None] = lambda _spec: None
     facts: SandboxFacts = field(default_factory=lambda: SandboxFacts(kind="fake"))
 
-    def prepare(self, spec: AttemptSpec, tree: BaseTree, output: Output) -> str | None:
+    def prepare(
+        self, spec: AttemptSpec, tree: BaseTree, output: Output, *, is_stopped: Callable[[], bool]
+    ) -> str | None:
         output("stdout", b"made\n")
         return None
 

@@ -23,6 +23,8 @@ class Taskq:
 
     environment: Mapping[str, str]
     cwd: Path
+    patience: float = 60
+    """Seconds that one command may take."""
 
     def run(self, *arguments: str, code: int = 0, text: str = "") -> subprocess.CompletedProcess[str]:
         """Run one command and check its exit code."""
@@ -33,7 +35,7 @@ class Taskq:
             input=text,
             capture_output=True,
             encoding="utf-8",
-            timeout=60,
+            timeout=self.patience,
             check=False,
         )
         assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"

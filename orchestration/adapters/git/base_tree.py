@@ -3,6 +3,7 @@
 Guarantees: links, submodules and folders are not read; attributes of the repository change nothing of what comes out.
 """
 
+import functools
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +29,10 @@ class GitBaseTree:
 
     def read(self, path: str, *, limit: int) -> bytes | None:
         """Return the content of the regular file *path*; what is there but is none is refused."""
+        return _read(self, path, limit)
+
+    def read_now(self, path: str, limit: int) -> bytes | None:
+        """Do what `read` does, whether it was done before or not."""
         listed = self._list(self.commit, "--", path)
         if path not in listed:
             return None
@@ -67,6 +72,12 @@ class GitBaseTree:
 
     def _git(self, *arguments: str) -> bytes:
         return self.host.git.run(Place(git_dir=self.repository), *arguments).stdout
+
+
+@functools.lru_cache(maxsize=64)
+def _read(tree: GitBaseTree, path: str, limit: int) -> bytes | None:
+    """Read a file of a commit once: a commit never changes, and many tasks have the same base."""
+    return tree.read_now(path, limit)
 
 
 def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:

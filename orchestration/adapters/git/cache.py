@@ -22,9 +22,17 @@ def refresh(host: Host, layout: Layout, *, ref: str, commit: str) -> Path:
     if not (cache / "HEAD").is_file():
         host.make_bare(cache)
     ours = f"refs/base/{commit}"
-    if refs.resolve(host.git, cache, ours) != commit:
+    if not _names(cache / ours, commit) and refs.resolve(host.git, cache, ours) != commit:
         fetch(host, layout, into=cache, ref=ref, to=ours)
     return cache
+
+
+def _names(loose_ref: Path, commit: str) -> bool:
+    """Whether the ref is a plain file that says *commit*: quicker than to ask git, which asks once it is packed."""
+    try:
+        return loose_ref.read_text(encoding="ascii") == f"{commit}\n"
+    except OSError:
+        return False
 
 
 def fetch(host: Host, layout: Layout, *, into: Path, ref: str, to: str) -> None:

@@ -43,6 +43,12 @@ def move(git: HostGit, repository: Path, ref: str, *, to: str, expected: str, me
         raise
 
 
+def create(git: HostGit, repository: Path, ref: str, *, to: str, message: str) -> bool:
+    """Make *ref*, with one process where that can be; False when it is there already, or *to* is not."""
+    arguments = ("update-ref", "-m", message, "--no-deref", ref, to, ABSENT)
+    return git.run(Place(git_dir=repository), *arguments, config=DURABLE, expected=(0, 1, 128)).code == 0
+
+
 def delete(git: HostGit, repository: Path, ref: str, *, expected: str) -> None:
     """Delete *ref* if it is at *expected*."""
     git.run(Place(git_dir=repository), "update-ref", "--no-deref", "-d", ref, expected)

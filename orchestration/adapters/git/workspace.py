@@ -5,7 +5,8 @@ or an archive, is judged in quarantine, and only then is in the operator's repos
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -36,10 +37,12 @@ class GitWorkspace:
 
     host: Host
     clock: Clock
+    _known: dict[str, Layout] = field(default_factory=dict, init=False, compare=False)
 
     def prepare(self, spec: AttemptSpec, folders: AttemptFolders) -> None:
         """Pin the base, bring the cache up to date and make the workspace, afresh."""
         found = layout.find(Path(spec.repo))
+        self._known[spec.repo] = found
         naming.check_branch(spec.branch)
         with self.host.lock(found):
             base_ref = self._pin(found, naming.base_ref(spec.queue, spec.task, spec.attempt), spec.base_commit)
@@ -52,7 +55,7 @@ class GitWorkspace:
 
     def base(self, spec: AttemptSpec) -> GitBaseTree:
         """Return the files of the base commit, once it is pinned."""
-        kept = self.host.cache(layout.find(Path(spec.repo)))
+        kept = self.host.cache(self._find(spec))
         return GitBaseTree(host=self.host, repository=kept, commit=spec.base_commit)
 
     def collect_command(self, spec: AttemptSpec) -> tuple[str, ...]:
@@ -63,8 +66,10 @@ class GitWorkspace:
         self, spec: AttemptSpec, folders: AttemptFolders, bundle: Path, *, leaks: Leaks | None = None
     ) -> Revision | None:
         """Judge a fetched bundle and put its HEAD under our ref; None when nothing was changed."""
-        found = layout.find(Path(spec.repo))
+        found = self._find(spec)
         head = bundles.read(bundle, limit=spec.limits.bundle, most_objects=quarantine.most_objects(spec.limits))
+        if head == bundles.Nothing(commit=spec.base_commit):
+            return None
         with quarantine.opened(self.host, folders, self.host.cache(found) / "objects") as place:
             if isinstance(head, bundles.Nothing):
                 self._believe_nothing(place, spec, head.commit)
@@ -76,7 +81,7 @@ class GitWorkspace:
         self, spec: AttemptSpec, folders: AttemptFolders, archive: Path, *, leaks: Leaks | None = None
     ) -> Revision | None:
         """Judge a tar of the workspace and put it, as one commit on the attempt's start, under our ref."""
-        found = layout.find(Path(spec.repo))
+        found = self._find(spec)
         stores = [self.host.cache(found) / "objects"]
         if spec.start_commit != spec.base_commit:
             stores.append(found.objects)
@@ -91,8 +96,14 @@ class GitWorkspace:
                 erase(tree)
             return self._accept(spec, found, place, tip, leaks, source="archive")
 
+    def _find(self, spec: AttemptSpec) -> Layout:
+        """Return the repository, as `prepare` has just found it where it was this one that prepared."""
+        return self._known.get(spec.repo) or layout.find(Path(spec.repo))
+
     def _pin(self, found: Layout, ref: str, commit: str) -> str:
         git = self.host.git
+        if refs.create(git, found.common_dir, ref, to=commit, message="taskq: pin"):
+            return ref
         pinned = refs.resolve(git, found.common_dir, ref)
         if pinned != commit:
             if refs.resolve(git, found.common_dir, commit) != commit:
@@ -106,12 +117,11 @@ class GitWorkspace:
         folders.base.unlink(missing_ok=True)
         folders.base.symlink_to(kept / "objects")
         host.make_bare(folders.git, BORROWED, branch=spec.branch)
-        place = Place(git_dir=folders.git)
         branch = f"refs/heads/{spec.branch}"
         if spec.start_commit != spec.base_commit:
             cache.fetch(host, found, into=folders.git, ref=refs.start_ref(spec), to=branch)
-        heads = f"update {branch} {spec.start_commit}\n" + _origin(spec)
-        git.run(place, "update-ref", "--stdin", stdin=heads.encode())
+        for ref, commit in ((branch, spec.start_commit), *_origin(spec)):
+            _write_ref(folders.git / ref, commit)
         config = _config(host.identity_name, host.identity_email)
         (folders.git / "config").write_text(config, encoding="utf-8")
         folders.workspace.mkdir(mode=0o700, parents=True)
@@ -167,10 +177,17 @@ def _config(name: str, email: str) -> str:
     return f'{core}[user]\n\tname = "{quoted["name"]}"\n\temail = "{quoted["email"]}"\n'
 
 
-def _origin(spec: AttemptSpec) -> str:
-    """Return the update that lets an agent say ``git diff origin/main``, where the base is the name of a branch."""
+def _origin(spec: AttemptSpec) -> Iterator[tuple[str, str]]:
+    """Yield the ref that lets an agent say ``git diff origin/main``, where the base is the name of a branch."""
     try:
         name = naming.check_branch(spec.base).removeprefix("origin/")
     except UsageError:
-        return ""
-    return "" if _ABBREVIATED.fullmatch(name) else f"update refs/remotes/origin/{name} {spec.base_commit}\n"
+        return
+    if not _ABBREVIATED.fullmatch(name):
+        yield f"refs/remotes/origin/{name}", spec.base_commit
+
+
+def _write_ref(loose_ref: Path, commit: str) -> None:
+    """Write a ref of a repository that nobody has seen yet."""
+    loose_ref.parent.mkdir(parents=True, exist_ok=True)
+    loose_ref.write_text(f"{commit}\n", encoding="ascii")

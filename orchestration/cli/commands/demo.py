@@ -50,6 +50,7 @@ def _next_steps(folder: Path, *, keep: bool) -> None:
         say("  taskq status; taskq review text; taskq approve text")
         say(f"  rm -r {folder}     when you have seen enough")
         return
-    say("  taskq init                                  makes a queue/ here")
-    say("  taskq add --id T-1 --repo . --sandbox local --agent-command './my-agent' --task 'Fix the typo'")
+    say("  taskq build-image     once: what containers start from; without an engine, add --sandbox local below")
+    say("  taskq init            makes a queue/ here")
+    say("  taskq add --id T-1 --repo . --agent-command './my-agent' --task 'Fix the typo'")
     say("  taskq run && taskq review T-1 && taskq approve T-1 --land ff")

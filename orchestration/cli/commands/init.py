@@ -23,4 +23,5 @@ def command(ctx: click.Context, /, folder: Path | None, *, as_json: bool) -> Non
         print_json({"queue": str(made)})
         return
     say(f"Queue ready: {made}")
-    say("Next: taskq add --id T-1 --repo . --sandbox local --agent-command 'CMD' --task 'What is wanted'")
+    say("Next: taskq build-image     once on this machine; without an engine, add tasks with --sandbox local")
+    say("      taskq add --id T-1 --repo . --agent-command 'CMD' --task 'What is wanted'")

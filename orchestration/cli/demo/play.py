@@ -53,7 +53,7 @@ class Demo:
         self._app.make_sample_repository(self._repo, FILES)
         self._say(f"{self._repo}: {len(FILES)} files, 6 tests")
 
-        self._title("2. Three tasks, three kinds of agent, each in a sandbox and a clone of its own")
+        self._title("2. Three tasks, three kinds of agent, each in a clone and a local sandbox, which needs no engine")
         tasks = self._app.add(self._drafts())
         for task in tasks:
             self._say(f"{task.id:<8} {task.agent:<9} {task.title}")

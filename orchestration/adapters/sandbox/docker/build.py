@@ -1,21 +1,23 @@
 """One build of an image: its context, what the engine says meanwhile, and how it failed.
 
-Guarantees: a build that is left early, by a signal, an error or its time limit, is ended by the engine, which removes
-the build's container; every line that the engine says is passed on as it comes.
+Guarantees: a build that is left early, by a signal, an error, its time limit or because it was stopped, is ended by the
+engine, which removes the build's container; every line that the engine says is passed on as it comes.
 Not responsible for: what is built, and its tags. Only what every builder can do is asked for, BuildKit is not needed.
 """
 
 import contextlib
 import io
+import math
 import tarfile
 import tempfile
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Literal
 
 import docker
 import requests
@@ -30,6 +32,7 @@ _FULL: Final = ("no space left on device", "disk quota exceeded")
 _STEPS: Final = ("Step ", "STEP ")
 _CHATTER: Final = (*_STEPS, " ---> ", "Removing intermediate container ")
 """How lines begin that the engine says itself, in between what the steps say."""
+_LOOK_SECONDS: Final = 0.1
 _REMEMBERED: Final = 40
 _TOLD: Final = 5
 _LONGEST: Final = 64 * 1024
@@ -48,9 +51,17 @@ class BuildFailedError(SandboxError):
         self.tail = tail
 
 
+def never() -> bool:
+    """Say that nothing was stopped."""
+    return False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
-    """What to build. *context* is an open tar, *dockerfile* a path in it; *what* names the image in messages."""
+    """What to build. *context* is an open tar, *dockerfile* a path in it; *what* names the image in messages.
+
+    *is_stopped* is asked while it is built, from another thread.
+    """
 
     what: str
     context: IO[bytes]
@@ -60,6 +71,7 @@ class Build:
     pull: bool = False
     rebuild: bool = False
     timeout: timedelta | None = None
+    is_stopped: Callable[[], bool] = never
 
 
 @contextlib.contextmanager
@@ -81,11 +93,11 @@ def run(engine: Engine, build: Build, say: Say) -> str:
     """Return the id of the built image.
 
     Raises: BuildFailedError (also, with code ``build_timeout``, past the time limit); SandboxError, such as
-    ``disk_full``.
+    ``disk_full`` or ``sandbox_stopped``.
     """
     story = _Story(build.what, say)
     api = engine.api
-    with engine.errors(f"build {build.what}"), _hanging_up(api, build.timeout) as is_late:
+    with engine.errors(f"build {build.what}"), _hanging_up(api, build) as end:
         try:
             for message in api.build(
                 fileobj=build.context,
@@ -101,11 +113,20 @@ def run(engine: Engine, build: Build, say: Say) -> str:
             ):
                 story.take(message)
         except (urllib3.exceptions.HTTPError, requests.RequestException, OSError):
-            if not is_late.is_set():
+            if end.why is None:
                 raise
-    if is_late.is_set():
-        raise story.failed(f"not done after {build.timeout}", code="build_timeout")
-    return story.image()
+    match end.why:
+        case "late":
+            raise story.failed(f"not done after {build.timeout}", code="build_timeout")
+        case "stopped":
+            raise stopped(build.what)
+        case None:
+            return story.image()
+
+
+def stopped(what: str) -> SandboxError:
+    """Return the error that says that *what* was ended from outside."""
+    return SandboxError(f"the build of {what} was stopped", code="sandbox_stopped")
 
 
 class _Story:
@@ -172,35 +193,43 @@ class _Story:
         self._say(shown)
 
 
+@dataclass(slots=True)
+class _End:
+    """Why we hung up on the engine; None when we did not."""
+
+    why: Literal["late", "stopped"] | None = None
+
+
 @contextlib.contextmanager
-def _hanging_up(api: docker.APIClient, timeout: timedelta | None) -> Iterator[threading.Event]:
-    """Hang up on the engine when the block is left or *timeout* is over, which the event then tells.
+def _hanging_up(api: docker.APIClient, build: Build) -> Iterator[_End]:
+    """Hang up on the engine when the block is left, its time is over or it was stopped, which is told.
 
     An engine ends a build whose asker has gone; nothing else that its API has would end one.
     """
     answers: list[requests.Response] = []
-    is_late = threading.Event()
+    end, left = _End(), threading.Event()
+    deadline = math.inf if build.timeout is None else time.monotonic() + build.timeout.total_seconds()
 
     def keep(answer: requests.Response, *_arguments: object, **_keywords: object) -> None:
         answers.append(answer)
-        if is_late.is_set():
+        if end.why is not None:
             answer.close()
 
-    def end() -> None:
-        is_late.set()
-        for answer in answers:
-            answer.raw.shutdown()
+    def watch() -> None:
+        while end.why is None and not left.wait(_LOOK_SECONDS):
+            end.why = "stopped" if build.is_stopped() else "late" if time.monotonic() > deadline else None
+        if end.why is not None:
+            for answer in answers:
+                answer.raw.shutdown()
 
-    timer = threading.Timer(timeout.total_seconds(), end) if timeout is not None else None
     api.hooks["response"].append(keep)
+    watcher = threading.Thread(target=watch, name="build", daemon=True)
     try:
-        if timer is not None:
-            timer.daemon = True
-            timer.start()
-        yield is_late
+        watcher.start()
+        yield end
     finally:
-        if timer is not None:
-            timer.cancel()
+        left.set()
+        watcher.join()
         api.hooks["response"].remove(keep)
         for answer in answers:
             answer.close()

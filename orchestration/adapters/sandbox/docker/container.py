@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from docker.types import LogConfig, Mount, Ulimit
 
-from orchestration.adapters.sandbox.docker.users import KEEPER, Users
+from orchestration.adapters.sandbox.docker.users import KEEPER
+from orchestration.adapters.sandbox.egress.egress import PROXY_SOCKET
 from orchestration.core.attempts import AttemptFolders, AttemptSpec
 from orchestration.core.naming import container_name
 
@@ -19,7 +20,6 @@ INSIDE: Final = AttemptFolders(root=Path("/taskq"))
 """Where the attempt's folders are, as commands see them."""
 GUEST: Final = "/usr/local/lib/taskq/bin/taskq-guest"
 PROXY_PORT: Final = 3128
-PROXY_SOCKET: Final = "proxy"
 STOP_SECONDS: Final = 2
 _TEMPORARY: Final = "256m"
 _NETWORKS: Final[Mapping[str | None, str]] = {"allowlist": "none", "none": "none", "open": "bridge"}
@@ -46,7 +46,7 @@ def settings(spec: AttemptSpec, *, image: str) -> dict[str, Any]:
     }
 
 
-def host_settings(spec: AttemptSpec, folders: AttemptFolders, users: Users) -> dict[str, Any]:
+def host_settings(spec: AttemptSpec, folders: AttemptFolders) -> dict[str, Any]:
     """Return the arguments of ``create_host_config``."""
     limits = spec.limits
     return {
@@ -66,7 +66,7 @@ def host_settings(spec: AttemptSpec, folders: AttemptFolders, users: Users) -> d
         "restart_policy": {"Name": "no"},
         "publish_all_ports": False,
         "mounts": mounts(spec, folders),
-        "tmpfs": temporary(users),
+        "tmpfs": temporary(),
     }
 
 
@@ -89,14 +89,16 @@ def mounts(spec: AttemptSpec, folders: AttemptFolders) -> list[Mount]:
     ]
 
 
-def temporary(users: Users) -> dict[str, str]:
-    """Return the folders that are in memory only, and so are gone with the container."""
-    uid, gid = users.inside
+def temporary() -> dict[str, str]:
+    """Return the folders that are in memory only, and so are gone with the container.
+
+    Their owner is the container's root, as not every engine lets that be chosen: what is put there protects itself.
+    """
     return {
         "/tmp": f"rw,nosuid,nodev,exec,size={_TEMPORARY},mode=1777",  # noqa: S108 - the container's own
         "/var/tmp": f"rw,nosuid,nodev,exec,size={_TEMPORARY},mode=1777",  # noqa: S108 - the container's own
         "/run": "rw,nosuid,nodev,noexec,size=16m,mode=1777",
-        str(INSIDE.secrets): f"rw,nosuid,nodev,noexec,size=4m,mode=0700,uid={uid},gid={gid}",
+        str(INSIDE.secrets): "rw,nosuid,nodev,noexec,size=4m,mode=1777",
     }
 
 

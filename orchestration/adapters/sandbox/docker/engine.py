@@ -8,6 +8,7 @@ import contextlib
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any, Final
 
 import docker
@@ -17,19 +18,23 @@ from docker.context import ContextAPI
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.utils import kwargs_from_env
 
+from orchestration.adapters.sandbox.docker.client import Client
 from orchestration.core.errors import SandboxError, UsageError
 
 DEFAULT_SOCKET: Final = "unix:///var/run/docker.sock"
 _ANSWER_SECONDS: Final = 120
+_HELD_LIMITS: Final = {"MemoryLimit": "memory", "CpuCfsQuota": "cpus", "PidsLimit": "pids"}
+"""What an engine says of itself, and the limit of a task that stands and falls with it."""
 _START_IT: Final = "start it (Debian: systemctl start docker), or name another with DOCKER_HOST"
 _SIGNS: Final[tuple[tuple[str, str, str], ...]] = (
     ("no space left on device", "disk_full", "free some space: docker system df"),
     ("disk quota exceeded", "disk_full", "free some space: docker system df"),
     ("port is already allocated", "port_taken", "end what listens there, or let the engine choose a port"),
     ("address already in use", "port_taken", "end what listens there, or let the engine choose a port"),
-    ("is already in use by container", "name_taken", "see whose it is with: docker ps -a"),
+    ("is already in use by", "name_taken", "see whose it is with: docker ps -a"),
     ("bind source path does not exist", "mount_foreign", "taskq and its engine must share a file system"),
     ("is not running", "not_running", "it has ended by itself"),
+    ("container state improper", "not_running", "it has ended by itself"),
     ("no such image", "image_missing", "make it with: taskq build-image"),
     ("no such container", "container_gone", "somebody removed it"),
 )
@@ -37,13 +42,17 @@ _SIGNS: Final[tuple[tuple[str, str, str], ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What matters to us of an engine. *remap* is what host uid and gid the root of its containers is, if remapped."""
+    """What matters to us of an engine. *remap* is what host uid and gid the root of its containers is, if remapped.
+
+    *unlimited* names the limits that it takes and does not hold, and says nothing of when a container is made.
+    """
 
     version: str
     security: tuple[str, ...]
     root: str
     is_rootless: bool
     remap: tuple[int, int] | None
+    unlimited: tuple[str, ...] = ()
 
 
 class Engine:
@@ -52,8 +61,9 @@ class Engine:
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
         self._clients = threading.local()
-        self._opened: list[docker.APIClient] = []
+        self._opened: list[Client] = []
         self._facts: Facts | None = None
+        self._version = "auto"
 
     @property
     def address(self) -> str:
@@ -63,13 +73,12 @@ class Engine:
     @property
     def api(self) -> docker.APIClient:
         """The calling thread's client. Raises: SandboxError (``engine_down``, ``engine_unreachable``)."""
-        client: docker.APIClient | None = getattr(self._clients, "client", None)
+        client: Client | None = getattr(self._clients, "client", None)
         if client is None:
             with self.errors("reach the engine"):
-                arguments = self._arguments()
-                client = docker.APIClient(**arguments, version="auto", timeout=_ANSWER_SECONDS)
-                client.trust_env = not _is_local(arguments["base_url"])  # a socket has no proxy, and looking costs
+                client = Client(**self._arguments(), version=self._version, timeout=_ANSWER_SECONDS)
             self._clients.client = client
+            self._version = client.api_version
             self._opened.append(client)
         return client
 
@@ -97,7 +106,16 @@ class Engine:
             raise SandboxError(message, code="image_missing") from error
         except APIError as error:
             raise _from_answer(error, doing) from error
-        except (DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        except NameError as error:  # the library's word for an engine behind ssh without what that needs
+            message = f"cannot {doing}: an engine behind ssh needs paramiko; pip install 'docker[ssh]'"
+            raise SandboxError(message, code="engine_unreachable") from error
+        except (
+            DockerException,
+            requests.RequestException,
+            urllib3.exceptions.HTTPError,
+            HTTPException,
+            OSError,
+        ) as error:
             raise self._unreached(error, doing) from error
 
     def _arguments(self) -> dict[str, Any]:
@@ -144,6 +162,7 @@ def _facts(info: Mapping[str, Any]) -> Facts:
         root=root,
         is_rootless="rootless" in names,
         remap=_remap(root) if "userns" in names else None,
+        unlimited=tuple(limit for said, limit in _HELD_LIMITS.items() if info.get(said) is False),
     )
 
 

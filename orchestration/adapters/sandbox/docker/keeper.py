@@ -110,7 +110,7 @@ class Keeper:
                 return State(is_there=False, is_running=False)
             raise
         return State(
-            is_there=True,
+            is_there=found.get("Status") != "removing",
             is_running=bool(found.get("Running")) and not found.get("Dead"),
             code=found.get("ExitCode"),
             ran_out_of_memory=bool(found.get("OOMKilled")),
@@ -146,13 +146,24 @@ class Keeper:
 
 
 def remove(engine: Engine, identifier: str) -> None:
-    """Remove a container by force, with its anonymous volumes. Raises: SandboxError, but for one that is gone."""
-    try:
-        with engine.errors(f"remove container {identifier[:12]}"):
-            engine.api.remove_container(identifier, force=True, v=True)
-    except SandboxError as error:
-        if error.code != "container_gone" and "already in progress" not in str(error):
-            raise
+    """Remove a container by force, with its anonymous volumes; when this returns, its name is free.
+
+    Raises: SandboxError, but for one that is gone.
+    """
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        try:
+            with engine.errors(f"remove container {identifier[:12]}"):
+                engine.api.remove_container(identifier, force=True, v=True)
+        except SandboxError as error:
+            if error.code == "container_gone":
+                return
+            is_on_its_way = "already in progress" in str(error) or error.code == "not_running"
+            if not is_on_its_way or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)  # somebody else removes it, or it ends by itself, which podman does not interrupt
+        else:
+            return
 
 
 def _remove_own(engine: Engine, settings: dict[str, Any]) -> bool:

@@ -19,7 +19,7 @@ from typing import Any, Final, Self
 from orchestration.adapters.sandbox.attempt_files import hand_over, make_folders, no_secret
 from orchestration.adapters.sandbox.docker import images, toolchain
 from orchestration.adapters.sandbox.docker.container import INSIDE, host_settings, proxy_variables, settings
-from orchestration.adapters.sandbox.docker.engine import Engine
+from orchestration.adapters.sandbox.docker.engine import Engine, Facts
 from orchestration.adapters.sandbox.docker.keeper import Keeper, remove
 from orchestration.adapters.sandbox.docker.sandbox import DockerSandbox
 from orchestration.adapters.sandbox.docker.users import Users, users_for
@@ -29,9 +29,12 @@ from orchestration.core.attempts import AttemptFolders, AttemptSpec
 from orchestration.core.errors import SandboxError, TaskqError
 from orchestration.core.facts import SandboxFacts
 from orchestration.core.ports import BaseTree, Command, Health, Output
+from orchestration.core.toolchain import Toolchain
 from orchestration.support.files import make_private_folder
 
 KIND: Final = "docker"
+_FRESH: Final = 5.0
+"""Seconds for which an image's id is believed without asking the engine again."""
 _PROBE_SECONDS: Final = timedelta(seconds=60)
 _PROBE: Final = (
     'cat "$TASKQ_CONFIG/probe"; '
@@ -63,6 +66,7 @@ class DockerSandboxProvider:
         self._image = image
         self._secret = secret
         self._grace = grace
+        self._asked: tuple[float, str | None] = (0.0, None)
         self._variables: dict[str, dict[str, str]] = {}
 
     @classmethod
@@ -72,8 +76,10 @@ class DockerSandboxProvider:
         """Return the provider for the engine that *environment* names, and an operator's settings."""
         return cls(Engine(environment), cache=cache, image=image or images.DEFAULT_DOCKER_IMAGE, secret=secret)
 
-    def prepare(self, spec: AttemptSpec, tree: BaseTree, output: Output) -> str:
+    def prepare(self, spec: AttemptSpec, tree: BaseTree, output: Output, *, is_stopped: Callable[[], bool]) -> str:
         """See `core.ports.SandboxProvider.prepare`: the id of the image, with what the repository wants on it."""
+        if spec.toolchain == Toolchain():
+            return self._default_image()
         return toolchain.prepare(
             self._engine,
             spec.toolchain,
@@ -82,18 +88,20 @@ class DockerSandboxProvider:
             cache=self._cache,
             timeout=spec.limits.setup,
             output=lambda line: output("stdout", f"{line}\n".encode()),
+            is_stopped=is_stopped,
         )
 
     @contextlib.contextmanager
     def open(self, spec: AttemptSpec, folders: AttemptFolders, *, lease: int) -> Iterator[DockerSandbox]:  # noqa: ARG002
         """See `core.ports.SandboxProvider.open`."""
-        users = users_for(self._engine.facts(), (os.getuid(), os.getgid()))
-        image = spec.image or images.resolve(self._engine, self._image)
+        engine = self._engine.facts()
+        users = users_for(engine, (os.getuid(), os.getgid()))
+        image = spec.image or self._default_image()
         values = {name: self._secret(name) for name in spec.toolchain.secrets}
         _make_ready(folders, users)
         with contextlib.ExitStack() as stack:
             egress = stack.enter_context(_way_out(spec, folders)) if spec.network == "allowlist" else None
-            keeper = Keeper.create(self._engine, settings(spec, image=image), host_settings(spec, folders, users))
+            keeper = Keeper.create(self._engine, settings(spec, image=image), host_settings(spec, folders))
             stack.callback(keeper.remove)
 
             def observe() -> SandboxFacts:
@@ -104,7 +112,7 @@ class DockerSandboxProvider:
                     image=image,
                     network=spec.network,
                     refused=egress.refused() if egress is not None else (),
-                    waivers=(*_waivers(spec), *keeper.warnings),
+                    waivers=(*_waivers(spec, engine), *keeper.warnings),
                 )
 
             def settle_in(sandbox: DockerSandbox) -> None:
@@ -152,6 +160,15 @@ class DockerSandboxProvider:
         detail = f"engine {facts.version} {kind}at {self._engine.address}, image {self._image} ({image[7:19]})"
         return Health(name=KIND, usable=True, detail=detail)
 
+    def _default_image(self) -> str:
+        """Return the id of the image that most sandboxes start from; one that is made anew counts within seconds."""
+        now = time.monotonic()
+        asked, image = self._asked
+        if image is None or now - asked > _FRESH:
+            image = images.resolve(self._engine, self._image)
+            self._asked = (now, image)
+        return image
+
     def _list(self, wanted: Mapping[str, list[str]]) -> list[str]:
         with self._engine.errors("list containers"):
             return [one["Id"] for one in self._engine.api.containers(all=True, filters=dict(wanted))]
@@ -184,8 +201,11 @@ def _way_out(spec: AttemptSpec, folders: AttemptFolders) -> Egress:
     )
 
 
-def _waivers(spec: AttemptSpec) -> tuple[str, ...]:
-    return ("the network is open",) if spec.network == "open" else ()
+def _waivers(spec: AttemptSpec, engine: Facts) -> tuple[str, ...]:
+    network = ("the network is open",) if spec.network == "open" else ()
+    if not engine.unlimited:
+        return network
+    return (*network, f"the engine does not hold these limits: {', '.join(engine.unlimited)}")
 
 
 def _check_mounts(sandbox: DockerSandbox, folders: AttemptFolders) -> None:

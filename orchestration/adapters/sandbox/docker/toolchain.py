@@ -17,7 +17,7 @@ from typing import Final
 import filelock
 
 from orchestration.adapters.sandbox.docker import images, layers
-from orchestration.adapters.sandbox.docker.build import Build, BuildFailedError, Say, context, run
+from orchestration.adapters.sandbox.docker.build import Build, BuildFailedError, Say, context, never, run, stopped
 from orchestration.adapters.sandbox.docker.engine import Engine
 from orchestration.core.errors import BusyError, WorkFailedError
 from orchestration.core.ports import BaseTree
@@ -35,14 +35,15 @@ def prepare(
     cache: Path,
     output: Say,
     timeout: timedelta = PATIENCE,
+    is_stopped: Callable[[], bool] = never,
 ) -> str:
     """Return the id of the image for an attempt; *timeout* is for each build that it takes.
 
     *cache* is a folder for the locks of builds. *output* takes each line that a build says.
-    Raises: SandboxError (``image_missing``, ``build_failed``); BusyError; WorkFailedError for the repository's own:
-    ``bad_dockerfile``, ``build_failed``, ``no_git``, ``setup_failed``.
+    Raises: SandboxError (``image_missing``, ``build_failed``, ``sandbox_stopped``); BusyError; WorkFailedError for the
+    repository's own: ``bad_dockerfile``, ``build_failed``, ``no_git``, ``setup_failed``.
     """
-    part = _Part(engine=engine, tree=tree, cache=cache, output=output, timeout=timeout)
+    part = _Part(engine=engine, tree=tree, cache=cache, output=output, timeout=timeout, is_stopped=is_stopped)
     image = images.resolve(engine, default_image)
     if toolchain.dockerfile is not None:
         image = part.from_dockerfile(toolchain.dockerfile, image)
@@ -60,6 +61,7 @@ class _Part:
     cache: Path
     output: Say
     timeout: timedelta
+    is_stopped: Callable[[], bool]
 
     def from_dockerfile(self, path: str, default_image: str) -> str:
         """Return taskq's part on what the repository's Dockerfile makes of its files."""
@@ -119,7 +121,7 @@ class _Part:
         found = images.find(self.engine, reference)
         if found is not None:
             return found
-        with _held(self.cache / "builds" / f"{key}.lock", reference, self.timeout):
+        with _held(self.cache / "builds" / f"{key}.lock", reference, self.timeout, self.is_stopped):
             found = images.find(self.engine, reference)
             if found is None:
                 found = build()
@@ -127,7 +129,7 @@ class _Part:
         return found
 
     def _build(self, build: Build) -> str:
-        return run(self.engine, replace(build, timeout=self.timeout), self.output)
+        return run(self.engine, replace(build, timeout=self.timeout, is_stopped=self.is_stopped), self.output)
 
     @contextlib.contextmanager
     def _exported(self) -> Iterator[Path]:
@@ -151,13 +153,18 @@ def _blaming(code: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _held(lock: Path, what: str, patience: timedelta) -> Iterator[None]:
-    """Hold the lock file across threads and processes; it stays for ever. Raises: BusyError after *patience*."""
+def _held(lock: Path, what: str, patience: timedelta, is_stopped: Callable[[], bool]) -> Iterator[None]:
+    """Hold the lock file across threads and processes; it stays for ever.
+
+    Raises: BusyError after *patience*; SandboxError (``sandbox_stopped``).
+    """
     lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     held = filelock.FileLock(lock, timeout=patience.total_seconds(), mode=0o600, thread_local=False, poll_interval=0.05)
     try:
-        held.acquire()
+        held.acquire(cancel_check=is_stopped)
     except filelock.Timeout:
+        if is_stopped():
+            raise stopped(what) from None
         message = f"another taskq builds {what} since {patience}; wait for it or end it"
         raise BusyError(message, code="build_locked") from None
     try:

@@ -72,7 +72,7 @@ class LocalSandboxProvider:
         """Return the provider for an operator's settings; *cache* stays readable."""
         return cls(readable=(cache,), secret=secret)
 
-    def prepare(self, spec: AttemptSpec, tree: BaseTree, output: Output) -> None:
+    def prepare(self, spec: AttemptSpec, tree: BaseTree, output: Output, *, is_stopped: Callable[[], bool]) -> None:
         """There is nothing to make: commands run with the programs of this host."""
 
     @contextlib.contextmanager

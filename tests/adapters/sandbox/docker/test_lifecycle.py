@@ -40,6 +40,12 @@ def ours(engine: Engine, **labels: str) -> list[str]:
     return [one["Id"] for one in engine.api.containers(all=True, filters={"label": wanted})]
 
 
+def from_elsewhere(call: str, *arguments: Any, **options: Any) -> None:
+    """Do something to a container as another program of the operator's would."""
+    with contextlib.closing(Engine(os.environ)) as other:
+        getattr(other.api, call)(*arguments, **options)
+
+
 @contextlib.contextmanager
 def plain_container(engine: Engine, **settings: Any) -> Iterator[str]:
     """Make a container that is none of taskq's ways, and remove it."""
@@ -63,18 +69,18 @@ def test_leaving_the_block_removes_the_container(engine: Engine, open_box: OpenB
 
 
 def test_a_container_that_is_removed_under_us_is_named_as_such_at_once(engine: Engine, box: Box) -> None:
-    timer = threading.Timer(0.3, lambda: Engine(os.environ).api.remove_container(box.sandbox.facts.id, force=True))
+    timer = threading.Timer(0.3, lambda: from_elsewhere("remove_container", box.sandbox.facts.id, force=True))
     timer.start()
     began = time.monotonic()
     code, message = code_of(lambda: box.shell("sleep 50"))
     timer.join()
-    assert code in {"container_gone", "container_died"}
+    assert code == "container_gone"
     assert box.sandbox.facts.name in message
     assert time.monotonic() - began < 20
 
 
 def test_a_container_that_dies_under_us_is_named_as_such_at_once(engine: Engine, box: Box) -> None:
-    timer = threading.Timer(0.3, lambda: Engine(os.environ).api.kill(box.sandbox.facts.id))
+    timer = threading.Timer(0.3, lambda: from_elsewhere("kill", box.sandbox.facts.id))
     timer.start()
     code, message = code_of(lambda: box.shell("sleep 50"))
     timer.join()

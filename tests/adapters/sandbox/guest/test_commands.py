@@ -186,9 +186,14 @@ def test_each_command_has_a_session_of_its_own_and_no_terminal(guest: Guest) -> 
     assert guest.shell(script)[0].succeeded
 
 
+ORDINARY = (1 << 31) - 1
+"""The signals 1 to 31; two beyond them belong to the C library, which lets nobody change them."""
+
+
 def test_signals_are_as_a_program_expects_them(guest: Guest) -> None:
     _, seen = guest.run("grep", "^Sig[BI]", "/proc/self/status")
-    assert seen.stdout.split() == [b"SigBlk:", b"0" * 16, b"SigIgn:", b"0" * 16]
+    blocked, ignored = (int(line.split()[1], 16) for line in seen.stdout.splitlines())
+    assert (blocked & ORDINARY, ignored & ORDINARY) == (0, 0)
 
 
 def test_text_of_any_kind_goes_through(guest: Guest) -> None:

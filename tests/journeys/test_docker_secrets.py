@@ -1,0 +1,238 @@
+"""A canary among the secrets: the agent that may use it reads it, and nothing that is kept or shown holds it."""
+
+import base64
+import json
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_hex
+from urllib.parse import quote
+
+import pytest
+
+from tests.journeys.containers import AWAIT_GATE, OWN, Docked, all_arguments, all_environments, docked
+from tests.journeys.test_interruptions import running
+from tests.journeys.waiting import wait_until
+
+__all__ = ["docked"]
+pytestmark = [pytest.mark.full, pytest.mark.timeout(300)]
+HOLDS = '[ "$(wc -c < "$TASKQ_SECRETS/CANARY")" -gt 40 ] || exit 9'
+"""The agent's own control: the secret is there."""
+TELL = r"""
+f=$TASKQ_SECRETS/CANARY
+cat $f; echo; cat $f >&2; echo >&2
+base64 -w0 $f; echo; (printf 'Basic user:'; cat $f) | base64 -w0; echo
+od -An -v -tx1 $f | tr -d ' \n'; echo
+perl -0777 -pe 's/([^A-Za-z0-9_.~-])/sprintf("%%%02X", ord $1)/ge' $f; echo
+node -e 'console.log(JSON.stringify({key: require("fs").readFileSync(process.env.TASKQ_SECRETS + "/CANARY", "utf8")}))'
+head -c 30 $f; echo half >&2
+"""
+"""In the usual spellings, and the start of it in a write of its own; TELL_REST is the other half."""
+TELL_REST = 'tail -c +31 "$TASKQ_SECRETS/CANARY"; echo; echo told; echo work > work.txt'
+
+
+@dataclass(frozen=True)
+class Canary:
+    """A secret's value, and how to look for it."""
+
+    value: str
+
+    @property
+    def spellings(self) -> tuple[bytes, ...]:
+        """Return what of the value tells it; its halves are random by themselves."""
+        raw = self.value.encode()
+        shifted = base64.b64encode(b"Basic user:" + raw)[20:-4]
+        halves = [half.encode() for half in self.value.split("/+ ")]
+        return (*halves, raw.hex().encode(), quote(self.value, "").encode(), base64.b64encode(raw)[:-4], shifted)
+
+    def is_in(self, content: bytes) -> bool:
+        return any(spelling in content for spelling in self.spellings)
+
+    def files(self, folders: Iterable[Path]) -> list[Path]:
+        """Return the files that hold it as they are."""
+        inside = (path for folder in folders for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+        return [path for path in inside if self.is_in(path.read_bytes())]
+
+    def stores(self, folders: Iterable[Path]) -> list[Path]:
+        """Return the git dirs that hold it in any object, reached or not."""
+        return [store for folder in folders for store in git_dirs(folder) if self.is_in(objects(store))]
+
+
+def git_dirs(folder: Path) -> Iterator[Path]:
+    return (head.parent for head in folder.rglob("HEAD") if (head.parent / "objects").is_dir())
+
+
+def objects(git_dir: Path) -> bytes:
+    """Return every object, those that the store borrows included."""
+    command = ["git", f"--git-dir={git_dir}", "cat-file", "--batch-all-objects", "--batch", "--unordered"]
+    return subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
+
+
+@pytest.fixture
+def canary(docked: Docked) -> Canary:
+    """A secret that the operator has set and the repository names."""
+    made = Canary(f"{token_hex(20)}/+ {token_hex(20)}")
+    docked.taskq.run("secret", "set", "CANARY", text=f"{made.value}\n")
+    docked.say('secrets = ["CANARY"]\n')
+    return made
+
+
+def everything(docked: Docked) -> list[Path]:
+    """Return every folder of this journey but the one that keeps secrets: queue, HOME, repository, worktrees."""
+    top = docked.repo.path.parent
+    home = Path(docked.taskq.environment["HOME"])
+    config = home / ".config"
+    return [
+        *(path for path in top.iterdir() if path != home),
+        *(path for path in home.iterdir() if path != config),
+        *(path for path in (config / "taskq").iterdir() if path.name != "secrets"),
+    ]
+
+
+@pytest.mark.parametrize("form", ["--follow", "--json"])
+@pytest.mark.parametrize("ending", ["exit 0", "exit 3"])
+def test_what_an_agent_prints_in_any_usual_spelling_is_kept_and_shown_nowhere(
+    docked: Docked, canary: Canary, form: str, ending: str
+) -> None:
+    docked.add(f"{HOLDS}\n{TELL}\n{AWAIT_GATE}\n{TELL_REST}\n{ending}")
+    with running(docked.taskq, "run", form) as runner:
+        log = build_log(docked)
+        wait_until(lambda: b"half\n" in log(), what="the agent has told all but the last half")
+        container = docked.task()["run"]["observed"]
+        inspected = json.dumps(docked.engine.api.inspect_container(container["id"]))
+        said = docked.engine.api.logs(container["id"])
+        arguments, environments = all_arguments(), all_environments()
+        docked.open_gate()
+        shown, logged = runner.communicate(timeout=100)
+    assert b"TASKQ_OUT/gate" in arguments, "the control: the agent's own arguments were looked at"
+    assert b"TASKQ_SECRETS=/taskq/secrets" in environments, "the control: so was its environment"
+    history = json.dumps(docked.engine.api.history(container["image"]))
+
+    if form == "--json":
+        chunks = [event["base64"] for event in map(json.loads, shown.splitlines()) if event["event"] == "output"]
+        shown = b"".join(map(base64.b64decode, chunks)).decode()
+    assert "told" in shown
+    assert shown.count("[secret CANARY]") >= 7
+    brief = docked.taskq.run("review", OWN).stdout if ending == "exit 0" else ""
+    seen = {
+        "run": shown,
+        "stderr": logged,
+        "inspect": inspected,
+        "container log": said.decode(),
+        "image history": history,
+        "show": docked.taskq.run("show", OWN).stdout,
+        "show --json": docked.taskq.run("show", OWN, "--json").stdout,
+        "review": brief,
+        "logs": docked.taskq.run("logs", OWN).stdout,
+        "secret list": docked.taskq.run("secret", "list").stdout,
+    }
+    assert [name for name, text in seen.items() if canary.is_in(text.encode())] == []
+    assert "[secret CANARY]" in seen["logs"]
+    assert "CANARY" in seen["secret list"]
+    assert not canary.is_in(arguments)
+    assert not canary.is_in(environments)
+    task = docked.task()
+    assert task["status"] == ("review" if ending == "exit 0" else "failed")
+    assert canary.files(everything(docked)) == []
+    assert canary.stores(everything(docked)) == []
+    bundle = docked.folder() / "inbox/work.bundle"
+    assert not canary.is_in(objects(unbundled(docked, bundle)))
+
+
+def build_log(docked: Docked) -> Callable[[], bytes]:
+    """Return what reads the log of the build, empty until there is one."""
+
+    def read() -> bytes:
+        run = docked.task()["run"]
+        path = Path(run["folder"]) / "logs/build.log" if run is not None else None
+        return path.read_bytes() if path is not None and path.is_file() else b""
+
+    return read
+
+
+def unbundled(docked: Docked, bundle: Path) -> Path:
+    """Return a repository with what was taken out of the sandbox, as it came."""
+    repository = docked.repo.path.parent / "unbundled.git"
+    docked.repo.git("clone", "--quiet", "--bare", str(docked.repo.path), str(repository))
+    docked.repo.git("--git-dir", str(repository), "fetch", "--quiet", str(bundle), "HEAD")
+    assert "work.txt" in docked.repo.git("--git-dir", str(repository), "ls-tree", "--name-only", "FETCH_HEAD")
+    return repository
+
+
+def test_the_search_finds_what_an_agent_writes_into_a_file_that_is_not_collected(
+    docked: Docked, canary: Canary
+) -> None:
+    """The control of every search, in each spelling that is looked for."""
+    docked.add(f"({TELL}) > ignored.log 2>&1; echo work > work.txt")
+    docked.taskq.run("run")
+    found = docked.folder() / "workspace/ignored.log"
+    assert canary.files(everything(docked)) == [found]
+    content = found.read_bytes()
+    assert [spelling for spelling in canary.spellings if spelling not in content] == []
+    assert canary.stores(everything(docked)) == []
+
+
+LEAKS = {
+    "a file": "cat $TASKQ_SECRETS/CANARY > leak.txt",
+    "a file, encoded": "base64 -w0 $TASKQ_SECRETS/CANARY > leak.txt",
+    "a file that was removed again": (
+        "cat $TASKQ_SECRETS/CANARY > leak.txt; git add -A; git commit -qm one; git rm -q leak.txt; echo x > work.txt"
+    ),
+    "a commit message": 'echo x > work.txt; git add -A; git commit -qm "$(cat $TASKQ_SECRETS/CANARY)"',
+    "the name of an author": (
+        'echo x > work.txt; git add -A; git commit -qm one --author "$(cat $TASKQ_SECRETS/CANARY) <a@b.invalid>"'
+    ),
+    "a link": 'ln -s "$(head -c 40 $TASKQ_SECRETS/CANARY; tail -c +41 $TASKQ_SECRETS/CANARY)" link',
+}
+
+
+@pytest.mark.parametrize("leak", LEAKS.values(), ids=[name.replace(" ", "-") for name in LEAKS])
+def test_work_that_holds_a_secret_fails_the_task_and_never_reaches_the_repository(
+    docked: Docked, canary: Canary, leak: str
+) -> None:
+    refs = docked.repo.git("for-each-ref", "refs/heads", "refs/tags")
+    docked.add(f"{HOLDS}; {leak}")
+    docked.taskq.run("run", code=1)
+    task = docked.task()
+    assert (task["status"], task["revision"]) == ("failed", None)
+    assert (task["error"]["stage"], task["error"]["code"]) == ("collect", "secret_in_work")
+    assert "CANARY" in task["error"]["message"]
+    ours = docked.repo.git("for-each-ref", "--format=%(refname)", "refs/taskq").splitlines()
+    assert [ref for ref in ours if "/base/" not in ref] == []
+    assert docked.repo.git("for-each-ref", "refs/heads", "refs/tags") == refs
+    agents_own = docked.folder()
+    assert canary.stores(everything(docked)) == [agents_own / "git"], "there alone, and there the search finds it"
+    elsewhere = {"workspace", "git", "out", "data"}
+    assert [
+        path
+        for path in canary.files(everything(docked))
+        if not path.is_relative_to(agents_own) or path.relative_to(agents_own).parts[0] not in elsewhere
+    ] == []
+
+    docked.taskq.run("cancel", OWN)
+    (report,) = docked.taskq.json("cleanup")
+    assert any("could not be collected" in kept for kept in report["kept"])
+
+
+def test_a_secret_that_is_not_set_is_said_before_any_agent_runs(docked: Docked) -> None:
+    docked.say('secrets = ["CANARY"]\n')
+    docked.add("echo begun; echo x > work.txt")
+    assert "begun" not in docked.taskq.run("run", "--follow", code=1).stdout
+    task = docked.task()
+    assert (task["status"], task["error"]["stage"], task["error"]["code"]) == ("failed", "setup", "no_secret")
+    assert "CANARY" in task["error"]["message"]
+    assert "taskq secret set CANARY" in task["error"]["message"]
+    assert task["run"]["observed"] is None
+
+    docked.taskq.run("secret", "set", "CANARY", text="a value at last\n")
+    docked.taskq.run("retry", OWN)
+    docked.taskq.run("run")
+    assert docked.task()["status"] == "review"
+
+
+def test_a_secret_that_the_repository_does_not_name_is_not_in_the_sandbox(docked: Docked, canary: Canary) -> None:
+    docked.taskq.run("secret", "set", "OTHER", text="another value\n")
+    docked.add('ls "$TASKQ_SECRETS" > names.txt')
+    docked.taskq.run("run")
+    assert docked.repo.git("show", f"task/{OWN.lower()}:names.txt") == "CANARY"
