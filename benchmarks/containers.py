@@ -19,7 +19,7 @@ from benchmarks.startup import TASKQ, repository, surroundings
 from orchestration.adapters.sandbox.docker import images
 from orchestration.adapters.sandbox.docker.engine import Engine
 
-TASKS: Final = 24
+TASKS: Final = 12
 WORKERS: Final = (1, 2, 4)
 AT_MOST: Final = 1.10
 CPU_AT_MOST: Final = 10.0

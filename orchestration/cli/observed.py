@@ -17,6 +17,8 @@ _WIDEST: Final = 120
 def rows(facts: SandboxFacts) -> Iterator[tuple[str, str]]:
     """Yield the sandbox, what is wider than usual about it, and the hosts that it was refused."""
     yield "ran in", ", ".join(_parts(facts))
+    if facts.name is not None:
+        yield "", visible_line(facts.name) + (f" ({_short(facts.id)})" if facts.id is not None else "")
     for waiver in facts.waivers:
         yield "WAIVER", visible_line(waiver)
     for host in facts.refused[:_MOST]:
@@ -24,10 +26,8 @@ def rows(facts: SandboxFacts) -> Iterator[tuple[str, str]]:
     if len(facts.refused) > _MOST:
         yield "refused", f"and {len(facts.refused) - _MOST} more; see --json"
     if facts.refused:
-        yield (
-            "",
-            'open one: allow = ["HOST"] in .taskq.toml or config.toml; a private one: allow_private in config.toml',
-        )
+        yield "", 'open one: allow = ["HOST"] in .taskq.toml or config.toml'
+        yield "", "a private one: allow_private in config.toml"
 
 
 def refused(host: RefusedHost) -> str:
@@ -40,9 +40,7 @@ def refused(host: RefusedHost) -> str:
 
 
 def _parts(facts: SandboxFacts) -> Iterator[str]:
-    name = f" {visible_line(facts.name)}" if facts.name is not None else ""
-    short = f" ({_short(facts.id)})" if facts.id is not None else ""
-    yield f"{facts.kind}{name}{short}"
+    yield facts.kind
     if facts.image is not None:
         yield f"image {_short(facts.image)}"
     if facts.network is not None:

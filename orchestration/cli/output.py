@@ -1,6 +1,7 @@
 """Plain lines and JSON on stdout: one result per line, no colour, nothing that a program could not read."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -14,6 +15,12 @@ from orchestration.support.text import visible, visible_line
 def is_terminal() -> bool:
     """Return whether a person reads stdout."""
     return sys.stdout.isatty()
+
+
+def page(lines: Iterable[str]) -> None:
+    """Show *lines* in the operator's pager; what fits on the screen stays there, as git has it."""
+    os.environ.setdefault("LESS", "-FRX")
+    click.echo_via_pager(lines)
 
 
 def print_json(value: Any) -> None:

@@ -13,7 +13,10 @@ from orchestration.core.status import Status
 from tests.cli.conftest import Cli
 from tests.journeys.shell import Repo
 
-HINT = 'open one: allow = ["HOST"] in .taskq.toml or config.toml; a private one: allow_private in config.toml'
+HINTS = (
+    ("", 'open one: allow = ["HOST"] in .taskq.toml or config.toml'),
+    ("", "a private one: allow_private in config.toml"),
+)
 HOST = RefusedHost(host="evil.example", port=443, reason="not allowed", count=3)
 FACTS = SandboxFacts(
     kind="docker",
@@ -28,10 +31,11 @@ FACTS = SandboxFacts(
 
 def test_a_sandbox_is_told_with_what_is_wider_and_what_was_refused() -> None:
     assert list(rows(FACTS)) == [
-        ("ran in", "docker task-T-1-20261121T030000Z-a1 (3f2a9c81d0b4), image 1a2b3c4d5e6f, network open"),
+        ("ran in", "docker, image 1a2b3c4d5e6f, network open"),
+        ("", "task-T-1-20261121T030000Z-a1 (3f2a9c81d0b4)"),
         ("WAIVER", "the network is open"),
         ("refused", "evil.example:443 (not allowed) x3"),
-        ("", HINT),
+        *HINTS,
     ]
 
 

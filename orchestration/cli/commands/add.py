@@ -84,7 +84,7 @@ def command(
     """Queue a task, or many at once. What a flag says is stronger than front matter, which is stronger than config.
 
     \b
-    taskq add --id T-1 --repo . --task "Fix the flaky test"
+    taskq add --id T-1 --repo . --agent-command ./my-agent --task "Fix the flaky test"
     taskq add --task-file fix-login.md
     generate-tasks | taskq add --from -
     """

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 import click
 
 from orchestration.cli.options import app, id_option, json_option, queue_option
-from orchestration.cli.output import is_terminal, print_json
+from orchestration.cli.output import is_terminal, page, print_json
 from orchestration.support.text import decode, visible
 
 
@@ -23,7 +23,7 @@ def command(ctx: click.Context, /, *, identifier: str, stat: bool, as_json: bool
         print_json(facts["revision"])
         return
     if is_terminal():
-        click.echo_via_pager(shown(app(ctx).diff(identifier, stat=stat)))
+        page(shown(app(ctx).diff(identifier, stat=stat)))
         return
     chunks = app(ctx).diff(identifier, stat=stat, binary=True)
     out = sys.stdout.buffer

@@ -1,5 +1,6 @@
 """`taskq review`."""
 
+import itertools
 import shutil
 import textwrap
 
@@ -8,12 +9,13 @@ import click
 from orchestration.cli.commands.diff import shown
 from orchestration.cli.observed import rows as sandbox_rows
 from orchestration.cli.options import app, id_option, json_option, queue_option
-from orchestration.cli.output import columns, is_terminal, print_json, say
+from orchestration.cli.output import columns, is_terminal, page, print_json, say
 from orchestration.core.errors import UsageError
 from orchestration.core.models import Task
 from orchestration.core.status import Status
 from orchestration.engine.brief import Brief
 from orchestration.support.quantities import spell_duration
+from orchestration.support.text import visible
 
 
 @click.command()
@@ -39,15 +41,13 @@ def command(ctx: click.Context, /, *, identifier: str | None, no_diff: bool, as_
         )
         print_json({**app(ctx).facts(brief.task, app(ctx).read()), "timings": timings})
         return
-    for line in lines(brief):
-        say(line)
+    told = (visible(line) + "\n" for line in lines(brief))
     if no_diff or brief.task.revision is None:
-        return
-    text = shown(app(ctx).diff(brief.task.id, stat=False))
-    if is_terminal():
-        click.echo_via_pager(text)
+        click.echo("".join(told), nl=False)
+    elif is_terminal():
+        page(itertools.chain(told, shown(app(ctx).diff(brief.task.id, stat=False))))
     else:
-        for line in text:
+        for line in itertools.chain(told, shown(app(ctx).diff(brief.task.id, stat=False))):
             click.echo(line, nl=False, color=False)
 
 
@@ -76,8 +76,6 @@ def lines(brief: Brief) -> list[str]:
     took = [f"{stage} {spell_duration(value)}" for stage, value in brief.result.timings.items()] if brief.result else []
     rows = [f"{task.id}: {task.title or ''}", *_asked(task)]
     rows.append(f"  changed  {size(brief)}, attempt {task.attempt}, agent {task.agent}, sandbox {task.sandbox}")
-    if brief.sandbox is not None:
-        rows += [f"  {name:<8} {value}" for name, value in sandbox_rows(brief.sandbox)]
     if task.revision is not None:
         revision = task.revision
         rows += [
@@ -89,6 +87,8 @@ def lines(brief: Brief) -> list[str]:
         rows.append(f"  commit   {revision.commit[:12]} on {task.branch}, from {task.base} {revision.base_commit[:12]}")
         rows.append(f"  worktree {task.worktree_path if revision.published else 'not updated: it was changed by hand'}")
         rows += [f"  FLAG     {flag}" for flag in revision.flags]
+    if brief.sandbox is not None:
+        rows += [f"  {name:<8} {value}" for name, value in sandbox_rows(brief.sandbox)]
     rows.append(f"  took     {', '.join(took) or 'unknown'}")
     rows.append("  checks   not verified: taskq ran no checks on this")
     rows.append(f"  next     taskq approve {task.id} [--land ff] | taskq cancel {task.id}")

@@ -35,7 +35,7 @@ def command() -> None:
     """
 
 
-@command.command("set")
+@command.command("set", short_help="Keep a value under NAME.")
 @click.argument("name")
 @click.option("--from-file", metavar="FILE", type=click.Path(path_type=Path), help="Take the value from a file.")
 @click.pass_context

@@ -35,4 +35,4 @@ def _spell(value: object) -> str:
         return ", ".join(f"{name} {_spell(item)}" for name, item in value.items() if item not in (None, [], "", False))
     if isinstance(value, list):
         return ", ".join(_spell(item) for item in value)
-    return str(value)
+    return " | ".join(str(value).strip().splitlines())

@@ -8,6 +8,7 @@ Not responsible for: what is built, and its tags. Only what every builder can do
 import contextlib
 import io
 import math
+import re
 import tarfile
 import tempfile
 import threading
@@ -32,6 +33,8 @@ _FULL: Final = ("no space left on device", "disk quota exceeded")
 _STEPS: Final = ("Step ", "STEP ")
 _CHATTER: Final = (*_STEPS, " ---> ", "Removing intermediate container ")
 """How lines begin that the engine says itself, in between what the steps say."""
+_COLOURS: Final = re.compile(r"\x1b\[(?:91|0)m")
+"""Around what a step says on stderr, by the engine's own builder."""
 _LOOK_SECONDS: Final = 0.1
 _REMEMBERED: Final = 40
 _TOLD: Final = 5
@@ -150,7 +153,7 @@ class _Story:
             self._image = str(message["aux"]["ID"])
         if "status" in message and not message.get("progressDetail"):
             self._tell(": ".join(str(message[key]) for key in ("id", "status") if message.get(key)))
-        stream = str(message.get("stream", ""))
+        stream = _COLOURS.sub("", str(message.get("stream", "")))
         if stream.startswith(_CHATTER):
             self._flush()
         *lines, self._rest = (self._rest + stream).split("\n")
