@@ -8,6 +8,7 @@ import contextlib
 import os
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -223,8 +224,17 @@ def _running(
         _await_answer(path, daemon, log)
         yield f"unix://{path}"
     finally:
+        _end(daemon)
+
+
+def _end(daemon: "subprocess.Popen[bytes]") -> None:
+    """End the engine's world: its first process, which does not follow ``unshare`` once it has become another user."""
+    children = Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text(encoding="ascii").split()
+    for child in children:
+        os.kill(int(child), signal.SIGKILL)
+    if not children:
         daemon.kill()
-        daemon.wait(_PATIENCE)
+    daemon.wait(_PATIENCE)
 
 
 def _await_answer(path: Path, daemon: "subprocess.Popen[bytes]", log: Path) -> None:
