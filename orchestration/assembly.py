@@ -271,25 +271,13 @@ class App:
         Raises: ConfigError for an ``allow`` that cannot be, ExternalError for a sandbox that cannot be opened.
         """
         from orchestration.adapters.sandbox.egress.policy import parse
-        from orchestration.engine.choose import obstacle
+        from orchestration.engine.choose import sandboxes_wanted
 
         try:
             parse(self.settings.allow, private=self.settings.allow_private)
         except ValueError as error:
             raise ConfigError(f"allow or allow_private in the configuration: {error}") from error
-        snapshot = self.read()
-        now = self._clock.now()
-        wanted = {
-            task.sandbox or ""
-            for task in snapshot.tasks.values()
-            if task.is_running
-            or (
-                task.status is Status.TODO
-                and obstacle(task, snapshot, now=now) is None
-                and (identifier is None or task.id.lower() == identifier.lower())
-            )
-        }
-        for name in sorted(wanted & set(PROVIDERS)):
+        for name in sorted(sandboxes_wanted(self.read(), now=self._clock.now(), only=identifier) & set(PROVIDERS)):
             health = self._provider(name).check()
             if not health.usable:
                 raise ExternalError(f"{health.detail}; {health.remedy or 'see: taskq doctor'}", code="no_sandbox")

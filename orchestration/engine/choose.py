@@ -32,3 +32,13 @@ def ready(snapshot: Snapshot, *, now: datetime) -> Iterable[Task]:
 def next_task(snapshot: Snapshot, *, now: datetime) -> Task | None:
     """Return the task of the highest priority that may start, the earliest added among equals; None when none may."""
     return max(ready(snapshot, now=now), key=lambda task: task.priority, default=None)
+
+
+def sandboxes_wanted(snapshot: Snapshot, *, now: datetime, only: str | None = None) -> frozenset[str]:
+    """Return the kinds of sandbox that a run would need now: for what is ready, and for what was left running.
+
+    With *only*, of what is ready just that task counts.
+    """
+    meant = (task for task in ready(snapshot, now=now) if only is None or task.id.lower() == only.lower())
+    left = (task for task in snapshot.tasks.values() if task.is_running)
+    return frozenset(task.sandbox or "" for task in (*meant, *left))

@@ -11,16 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import structlog
-
 from orchestration.core.errors import BusyError, RepositoryError, TaskqError
 from orchestration.core.models import Task
 from orchestration.core.ports import AttemptRecords, Clock, Disposal, SandboxProvider, TaskStore
 from orchestration.core.status import Status
 from orchestration.engine.lease import is_held
+from orchestration.support.logs import get_logger
 from orchestration.support.trees import remove_tree
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 @dataclass(slots=True, kw_only=True)

@@ -11,8 +11,6 @@ from datetime import timedelta
 from queue import Empty, SimpleQueue
 from typing import Final
 
-import structlog
-
 from orchestration.core.errors import TaskqError
 from orchestration.core.events import TaskClaimed
 from orchestration.core.models import Task
@@ -22,8 +20,9 @@ from orchestration.core.status import Status
 from orchestration.engine.choose import next_task
 from orchestration.engine.worker import Worker, is_claim_of
 from orchestration.pipeline.stage import StopSwitch
+from orchestration.support.logs import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 LOOK: Final = timedelta(seconds=0.5)
 """How often a runner looks at the journal for what was done to its running tasks."""

@@ -7,8 +7,6 @@ runs any more; where that cannot be found out now (the engine is down), the next
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import structlog
-
 from orchestration.core.attempts import AttemptResult, AttemptSpec
 from orchestration.core.errors import BusyError, CorruptStateError, TaskNotFoundError, TaskqError
 from orchestration.core.facts import Runner
@@ -16,8 +14,9 @@ from orchestration.core.models import Task
 from orchestration.engine.lease import is_held
 from orchestration.engine.worker import Worker
 from orchestration.pipeline.stage import StopSwitch
+from orchestration.support.logs import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,5 @@
 """A run told as log events, for operators who read logs: the same events that screens get, without agents' output."""
 
-import structlog
-
 from orchestration.core.events import (
     Observer,
     OutputSeen,
@@ -12,8 +10,9 @@ from orchestration.core.events import (
     TaskClaimed,
     TaskSettled,
 )
+from orchestration.support.logs import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 def told(observe: Observer) -> Observer:

@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
-import structlog
-
 from orchestration.core.attempts import AttemptResult, AttemptSpec
 from orchestration.core.errors import BusyError, TaskqError
 from orchestration.core.events import TaskSettled
@@ -28,8 +26,9 @@ from orchestration.pipeline.recipes import Recipe, salvage, standard
 from orchestration.pipeline.room import Room
 from orchestration.pipeline.stage import Attempt, StopSwitch
 from orchestration.support.files import make_private_folder
+from orchestration.support.logs import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 _NOT_BUILT: Final = Failure(stage="build", code="bug", message="the attempt ended well, but nothing was built")
 

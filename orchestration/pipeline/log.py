@@ -10,13 +10,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-import structlog
-
 from orchestration.core.ports import Output, Stream
 from orchestration.support.files import storage_errors
+from orchestration.support.logs import get_logger
 from orchestration.support.redaction import Redactor
 
-log = structlog.get_logger()
+log = get_logger()
 
 TAIL: Final = 4096
 """Bytes of each stream that a failure report shows."""

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
-import structlog
-
 from orchestration.core.errors import TaskqError
 from orchestration.core.events import Observer, StageEnded, StageStarted
 from orchestration.core.models import Task
@@ -18,8 +16,9 @@ from orchestration.core.status import Status
 from orchestration.pipeline.failure import from_error
 from orchestration.pipeline.recipes import Recipe
 from orchestration.pipeline.stage import Attempt, Stage, StopSwitch
+from orchestration.support.logs import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 Enter = Callable[[Attempt, Status], Task]
 """Records that the attempt's task is in a status now, or raises when the task is no longer ours."""

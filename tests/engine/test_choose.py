@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from orchestration.core.models import Task
 from orchestration.core.snapshot import Snapshot
 from orchestration.core.status import Status
-from orchestration.engine.choose import next_task, obstacle, ready
+from orchestration.engine.choose import next_task, obstacle, ready, sandboxes_wanted
 from tests.engine.fakes import START, a_task
 
 NAMES = [f"t{number}" for number in range(4)]
@@ -75,3 +75,15 @@ def test_an_obstacle_is_told_in_words(fields: dict[str, object], words: str | No
     task = a_task("child", **fields)
     queue = snapshot(a_task("parent", status=Status.FAILED), a_task("finished", status=Status.DONE), task)
     assert obstacle(task, queue, now=START) == words
+
+
+def test_a_run_needs_the_sandboxes_of_what_is_ready_and_of_what_was_left_running() -> None:
+    queue = snapshot(
+        a_task("one")._replace(sandbox="docker"),
+        a_task("two")._replace(sandbox="microvm", after=("one",)),
+        a_task("three")._replace(sandbox="local", status=Status.BUILDING),
+        a_task("four")._replace(sandbox="other", status=Status.DONE),
+        a_task("five")._replace(sandbox="fifth"),
+    )
+    assert sandboxes_wanted(queue, now=START) == {"docker", "local", "fifth"}
+    assert sandboxes_wanted(queue, now=START, only="FIVE") == {"local", "fifth"}

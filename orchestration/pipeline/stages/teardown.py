@@ -1,12 +1,11 @@
 """Teardown: end the sandbox. Never changes a result; safe to repeat."""
 
-import structlog
-
 from orchestration.core.errors import TaskqError
 from orchestration.pipeline.room import Room
 from orchestration.pipeline.stage import Attempt
+from orchestration.support.logs import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 def teardown(attempt: Attempt, *, room: Room) -> Attempt:

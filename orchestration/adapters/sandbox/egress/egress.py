@@ -19,13 +19,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
 
-import structlog
-
 from orchestration.adapters.sandbox.egress import policy, record
 from orchestration.core.errors import ConfigError, SandboxError
 from orchestration.core.facts import RefusedHost
+from orchestration.support.logs import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 PROXY_SOCKET: Final = "proxy"
 """The socket's name in its folder."""
