@@ -79,7 +79,7 @@ def put_config(folders: AttemptFolders, name: str, content: bytes, *, owner: Own
 
 def put_secrets(folders: AttemptFolders, values: Mapping[str, bytes]) -> None:
     """Put every secret into a fresh secrets folder of the attempt. Raises: StorageError."""
-    remove_secrets(folders)
+    remove_tree(folders.secrets)
     try:
         folders.secrets.mkdir(mode=0o700)
         with open_folder(folders.root, (folders.secrets.name,)) as folder:
@@ -87,14 +87,6 @@ def put_secrets(folders: AttemptFolders, values: Mapping[str, bytes]) -> None:
                 _replace(folder, name, value, folders.secrets / name, None)
     except OSError as error:
         raise StorageError(f"cannot write {folders.secrets}: {error.strerror}") from error
-
-
-def remove_secrets(folders: AttemptFolders) -> None:
-    """Take the secrets away again; where there are none, that is well. Raises: StorageError."""
-    try:
-        remove_tree(folders.secrets)
-    except OSError as error:
-        raise StorageError(f"cannot remove {folders.secrets}: {error.strerror}") from error
 
 
 def _replace(folder: int, name: str, content: bytes, path: Path, owner: Owner | None) -> None:

@@ -20,7 +20,6 @@ INSIDE: Final = AttemptFolders(root=Path("/taskq"))
 """Where the attempt's folders are, as commands see them."""
 GUEST: Final = "/usr/local/lib/taskq/bin/taskq-guest"
 PROXY_PORT: Final = 3128
-STOP_SECONDS: Final = 2
 _TEMPORARY: Final = "256m"
 _NETWORKS: Final[Mapping[str | None, str]] = {"allowlist": "none", "none": "none", "open": "bridge"}
 """An allow-list needs no network: its one way out is a relay to a socket of ours."""

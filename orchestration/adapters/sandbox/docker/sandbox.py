@@ -133,7 +133,10 @@ class DockerSandbox:
         """Tell a kill by the kernel for want of memory from any other: its counter has grown."""
         if ended.timed_out or ended.stopped or (ended.signal != signal.SIGKILL and ended.code != _KILLED):
             return
-        kills = self._kills_for_memory()
+        try:
+            kills = self._kills_for_memory()
+        except SandboxError:  # stopped or lost meanwhile: how the command ended is known all the same
+            return
         if kills > self._kills:
             output("stderr", b"taskq: the container ran out of its memory; raise limits.memory if that is right\n")
         self._kills = kills

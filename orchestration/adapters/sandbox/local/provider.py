@@ -16,7 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import IO, Final, Self
 
-from orchestration.adapters.sandbox.attempt_files import make_folders, no_secret, put_secrets, remove_secrets
+from orchestration.adapters.sandbox.attempt_files import make_folders, no_secret, put_secrets
 from orchestration.adapters.sandbox.environment import environment, marks
 from orchestration.adapters.sandbox.local import bubblewrap
 from orchestration.adapters.sandbox.local.channel import Channel
@@ -27,6 +27,7 @@ from orchestration.core.errors import SandboxError
 from orchestration.core.ports import BaseTree, Health, Output
 from orchestration.core.toolchain import TOOLCHAIN_FILE
 from orchestration.support.paths import cache_folder
+from orchestration.support.trees import remove_tree
 
 KIND: Final = "local"
 _SUPERVISOR: Final = Path(__file__).with_name("supervisor.py")
@@ -81,7 +82,7 @@ class LocalSandboxProvider:
         make_folders(folders)
         ours, theirs = socket.socketpair()
         with contextlib.ExitStack() as stack:
-            stack.callback(remove_secrets, folders)
+            stack.callback(remove_tree, folders.secrets)
             put_secrets(folders, {name: self._secret(name) for name in spec.toolchain.secrets})
             complaints = stack.enter_context(tempfile.TemporaryFile())
             channel = Channel(ours)
