@@ -64,11 +64,6 @@ class Redactor:
         held, self._held = self._held, b""
         return _label(self._held_of) if len(held) >= _TELLING else _replaced(held, self._needles)
 
-    def redact(self, text: str) -> str:
-        """Return *text*, which is whole and no part of the stream, without the values."""
-        content = text.encode("utf-8", "backslashreplace")
-        return _replaced(content, self._needles).decode("utf-8", "backslashreplace")
-
     def find(self, content: bytes) -> str | None:
         """Return the name of a secret whose value is in *content*, which is whole and no part of the stream."""
         return next((name for needle, name in self._needles if needle in content), None)
