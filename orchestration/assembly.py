@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from orchestration.core.events import Observer
     from orchestration.core.ports import Agent, Exit, Health, Output, SandboxProvider
     from orchestration.core.reports import FsckReport
+    from orchestration.core.review import Page, Visitor
     from orchestration.core.snapshot import Damage, Snapshot
-    from orchestration.engine.brief import Brief
+    from orchestration.engine.attend import Collected
+    from orchestration.engine.brief import Brief, LogKind
     from orchestration.engine.clean import Cleaner, CleanReport
     from orchestration.engine.operate import Landing, Operator
     from orchestration.engine.options import RunOptions
@@ -56,6 +58,9 @@ AGENTS: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 """Agents by name; a new one is one file, one line here, and the contract suite."""
+
+Attending = Literal["web", "tui", "shell"]
+"""How a person meets the sandbox of a task in review: in a browser, in the agent's own program, in a shell."""
 
 AGENT_CHECKS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -229,11 +234,13 @@ class App:
         task = self.task(identifier)
         return Brief(task=task, result=self._records.load_result(task.id, task.attempt))
 
-    def logs(self, task: Task, *, attempt: int | None, stage: str | None) -> tuple[tuple[str, Path], ...]:
-        """Return the log files of an attempt, the last one by default."""
+    def logs(
+        self, task: Task, *, attempt: int | None, stage: str | None, kind: "LogKind" = "log"
+    ) -> tuple[tuple[str, Path], ...]:
+        """Return the log files of an attempt, the last one by default; of the agent's events where *kind* says so."""
         from orchestration.engine.brief import log_files
 
-        return tuple(log_files(self._records.folders(task.id, attempt or task.attempt), stage=stage))
+        return tuple(log_files(self._records.folders(task.id, attempt or task.attempt), stage=stage, kind=kind))
 
     def diff(self, identifier: str, *, stat: bool, binary: bool = False) -> Iterable[bytes]:
         """Yield what a task's revision changes against its base; with *binary* it can be applied."""
@@ -270,13 +277,10 @@ class App:
 
         Raises: ConfigError for an ``allow`` that cannot be, ExternalError for a sandbox that cannot be opened.
         """
-        from orchestration.adapters.sandbox.egress.policy import parse
         from orchestration.engine.choose import sandboxes_wanted
 
-        try:
-            parse(self.settings.allow, private=self.settings.allow_private)
-        except ValueError as error:
-            raise ConfigError(f"allow or allow_private in the configuration: {error}") from error
+        if self.settings.allow or self.settings.allow_private:
+            _check_allowed(self.settings)
         for name in sorted(sandboxes_wanted(self.read(), now=self._clock.now(), only=identifier) & set(PROVIDERS)):
             health = self._provider(name).check()
             if not health.usable:
@@ -316,13 +320,64 @@ class App:
 
     # --- deciding ---------------------------------------------------------------------------------------------------
 
+    def session(self, task: Task) -> str | None:
+        """Return the agent's session of the task's attempt, which a review can go on with; None when there is none."""
+        from orchestration.engine.attend import session_of
+
+        return session_of(task, self._parts(_ignore))
+
+    def is_ahead(self, task: Task) -> bool:
+        """Return whether a review of the task ended early, so that its sandbox may hold work that no revision has."""
+        from orchestration.engine.ahead import is_ahead
+
+        return is_ahead(self._records.folders(task.id, task.attempt))
+
+    def attend(
+        self, identifier: str, how: Attending, *, opens: bool | None, tell: "Callable[[Page], None]"
+    ) -> "Collected":
+        """Open a task in review for a person, who goes on until they leave; then collect what they added.
+
+        *opens* is whether to open a browser, None: if it can be. *tell* is told of the page, which holds its password.
+        Ctrl-C and SIGTERM are a way to leave.
+        Raises: UsageError when it cannot be opened, BusyError, SandboxError, and what collecting raises.
+        """
+        from orchestration.engine.attend import Attendant, no_session
+        from orchestration.support.signals import on_stop
+
+        task = self.task(identifier)
+        if how != "shell" and self.session(task) is None:
+            raise no_session(task)
+        attendant = Attendant(store=self._store, parts=self._parts(_ignore))
+        with on_stop(attendant.left.set):
+            return attendant.attend(task.id, self._visitor(task, how, opens=opens, tell=tell))
+
+    def _visitor(self, task: Task, how: Attending, *, opens: bool | None, tell: "Callable[[Page], None]") -> "Visitor":
+        from orchestration.adapters.git.worktree import site
+        from orchestration.adapters.review.terminal import Terminal
+        from orchestration.adapters.review.web import Web
+
+        match how:
+            case "shell":
+                return Terminal(environment=self._environment).shell
+            case "tui":
+                return Terminal(environment=self._environment).session
+            case "web":
+                worktree = site(self._queue_id, self._worktree_root, task).folder
+                return Web(environment=self._environment, tell=tell, opens=opens, worktree=worktree).session
+
+    def collect(self, identifier: str) -> "Collected":
+        """Collect what a review of a task left that ended early. Raises: as `attend`."""
+        from orchestration.engine.attend import Attendant
+
+        return Attendant(store=self._store, parts=self._parts(_ignore)).collect(identifier)
+
     def approve(self, identifier: str, *, land: "Landing") -> Task:
-        """Accept a task's work; with *land* ``ff`` bring it into its base first."""
+        """Accept a task's recorded work; with *land* ``ff`` bring it into its base first."""
         return self._operator.approve(identifier, land=land)
 
-    def retry(self, identifier: str) -> Task:
-        """Put a failed task back to todo."""
-        return self._operator.retry(identifier)
+    def retry(self, identifier: str, *, resume: bool = False) -> Task:
+        """Put a failed task back to todo; with *resume* its last attempt goes on, in its folders and session."""
+        return self._operator.retry(identifier, resume=resume)
 
     def cancel(self, identifier: str, *, timeout: timedelta) -> tuple[Task, bool]:
         """Cancel a task; the second value says whether nothing of it runs any more.
@@ -341,6 +396,9 @@ class App:
         task = self.task(identifier)
         check_removable(task)
         self._operator.check_not_awaited(task)
+        if self.is_ahead(task):
+            message = f"a review of {task.id} ended early; collect what it left first, with: taskq collect {task.id}"
+            raise ExternalError(message, code="uncollected")
         report = self._cleaner.clean(task)
         if report.problem is not None:
             raise ExternalError(f"task {task.id} stays in the queue: {report.problem}", code="not_cleaned")
@@ -358,6 +416,7 @@ class App:
 
         self.recover()
         tasks = [self.task(identifier)] if identifier is not None else self.read().tasks.values()
+        self._cleaner.end_abandoned_visits(tasks)
         return tuple(self._cleaner.clean(task, keep_worktree=keep_worktree) for task in selection(tasks, only=only))
 
     # --- care -------------------------------------------------------------------------------------------------------
@@ -513,7 +572,17 @@ class App:
         return self.secrets.read(name)
 
     def _agent(self, name: str) -> "Agent":
-        return cast("Agent", _load(AGENTS, name, "agent")())
+        return cast("Agent", _load(AGENTS, name, "agent")(self._environment))
+
+
+def _check_allowed(settings: Settings) -> None:
+    """Refuse what opens the network to what is no host. Raises: ConfigError."""
+    from orchestration.adapters.sandbox.egress.policy import parse
+
+    try:
+        parse(settings.allow, private=settings.allow_private)
+    except ValueError as error:
+        raise ConfigError(f"allow or allow_private in the configuration: {error}") from error
 
 
 def _ignore(_event: object) -> None:

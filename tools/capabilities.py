@@ -23,6 +23,16 @@ PROMISES: Final = "TASKQ_CI_PROMISES"
 """The environment variable with the names, separated by spaces, that must not be missing."""
 ROOTLESS_PATH: Final = "/usr/share/docker.io/contrib"
 """Where Debian keeps what starts a rootless engine."""
+BROWSER_FLAGS: Final = (
+    "--headless",
+    "--no-sandbox",  # which root cannot have
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+"""For a Chromium without a screen, that asks nobody anything."""
 _PATIENCE: Final = 60
 """Seconds."""
 _PROBE_OF_ENGINE: Final = """
@@ -145,6 +155,11 @@ def _look_for_compiler() -> str | None:
     return _runs("cc", "-x", "c", "-include", "stdlib.h", "-fsyntax-only", os.devnull)
 
 
+def _look_for_browser() -> str | None:
+    with tempfile.TemporaryDirectory() as profile:
+        return _runs("chromium", *BROWSER_FLAGS, f"--user-data-dir={profile}", "--dump-dom", "about:blank")
+
+
 def _look_for_engine() -> str | None:
     ended = _run([sys.executable, "-c", _PROBE_OF_ENGINE])
     if ended is None:
@@ -181,6 +196,7 @@ CAPABILITIES: Final[Mapping[str, Capability]] = MappingProxyType(
             look=lambda: _look_for_own_world("podman", "runc", "catatonit"),
             remedy="apt-get install podman runc catatonit",
         ),
+        "chromium": Capability(look=_look_for_browser, remedy="apt-get install chromium"),
         "pypi": Capability(look=_look_for_packages, remedy="a network, or pip configured for an index that is reached"),
         "mount": Capability(look=_look_for_mounts, remedy="running the tests as root on a machine that allows mounts"),
         "python3.13": Capability(look=_look_for_python_3_13, remedy="uv python install 3.13"),

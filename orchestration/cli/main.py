@@ -31,8 +31,9 @@ SECTIONS: Final = MappingProxyType(
             "logs": "Show what an attempt wrote",
         },
         "Review": {
-            "review": "Show a task's brief and its diff",
+            "review": "Show a task's brief and its diff, or go on in its sandbox",
             "diff": "Show what a task changed",
+            "collect": "Collect what a review left that ended early",
             "approve": "Accept a task's work, and land it if asked",
         },
         "Care": {

@@ -4,6 +4,7 @@ import base64
 import json
 import threading
 from types import TracebackType
+from typing import Final
 
 import click
 
@@ -17,8 +18,12 @@ from orchestration.core.events import (
     TaskClaimed,
     TaskSettled,
 )
+from orchestration.core.models import Task
 from orchestration.support.quantities import spell_duration
 from orchestration.support.text import decode, visible
+
+LONGEST: Final = 64 * 1024
+"""Bytes of a line that is not ended after which it is shown in pieces."""
 
 
 class _Lines:
@@ -66,11 +71,13 @@ class PlainLines(_Lines):
         """Return the lines that tell of *event*."""
         match event:
             case TaskClaimed():
-                return [f"{event.task.id}: started (attempt {event.task.attempt})"]
+                return [claimed_line(event)]
             case SandboxOpened():
                 return waiver_lines(event)
+            case StageEnded():
+                return self.rests(event.task)
             case TaskSettled():
-                return [*self._flush(event.task.id), settled_line(event)]
+                return [*self.rests(event.task), settled_line(event)]
             case OutputSeen() if self._follow:
                 return self._output(event)
             case _:
@@ -78,12 +85,17 @@ class PlainLines(_Lines):
 
     def _output(self, event: OutputSeen) -> list[str]:
         key = (event.task.id, event.stream)
-        *lines, self._rests[key] = (self._rests.get(key, b"") + event.chunk).split(b"\n")
+        *lines, rest = (self._rests.pop(key, b"") + event.chunk).split(b"\n")
+        if len(rest) > LONGEST:
+            lines.append(rest)
+        elif rest:
+            self._rests[key] = rest
         return [output_line(event.task.id, line) for line in lines]
 
-    def _flush(self, identifier: str) -> list[str]:
-        keys = [key for key in self._rests if key[0] == identifier]
-        return [output_line(identifier, rest) for key in keys if (rest := self._rests.pop(key))]
+    def rests(self, task: Task) -> list[str]:
+        """Return what was written of lines that *task*'s programs have not ended, and forget it."""
+        keys = [key for key in self._rests if key[0] == task.id]
+        return [output_line(task.id, self._rests.pop(key)) for key in keys]
 
 
 class EventLines(_Lines):
@@ -112,6 +124,13 @@ class EventLines(_Lines):
                 facts |= {"event": "task_settled", "status": str(task.status), "reason": task.reason}
                 facts |= {"seconds": round(event.elapsed.total_seconds(), 3)}
         return [json.dumps(facts)]
+
+
+def claimed_line(event: TaskClaimed) -> str:
+    """Return which attempt begins or goes on, in one line."""
+    task = event.task
+    deed = "resumed" if task.run is not None and task.run.is_resumed else "started"
+    return f"{task.id}: {deed} (attempt {task.attempt})"
 
 
 def output_line(identifier: str, line: bytes) -> str:

@@ -22,6 +22,7 @@ from orchestration.core.events import (
     OutputSeen,
     RunEvent,
     SandboxOpened,
+    StageEnded,
     StageStarted,
     TaskClaimed,
     TaskSettled,
@@ -114,17 +115,23 @@ class LiveRun:
                 case SandboxOpened():
                     for line in waiver_lines(event):
                         self._console.print(Text(line, style="yellow"))
+                case StageEnded():
+                    self._print(self._output.rests(task))
+                    return
                 case TaskSettled():
                     self._rows.pop(task.id, None)
+                    self._print(self._output.rests(task))
                     self._ended[task.status] = self._ended.get(task.status, 0) + 1
                     self._console.print(Text(settled_line(event), style=COLOURS[task.status]))
                 case OutputSeen():
-                    for line in self._output.lines_of(event):
-                        self._console.print(Text(line), soft_wrap=True)
-                case _:
-                    return
+                    self._print(self._output.lines_of(event))
             if not isinstance(event, OutputSeen):
                 self._live.update(self._table())
+
+    def _print(self, lines: Sequence[str]) -> None:
+        """Show what agents wrote, above the rows."""
+        for line in lines:
+            self._console.print(Text(line), soft_wrap=True)
 
     def _table(self) -> Group:
         now = datetime.now(UTC)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
@@ -50,6 +51,10 @@ class AttemptSpec:
     """What ``.taskq.toml`` of the base commit says; known since setup."""
     image: str | None = None
     """The id of the image that the sandbox starts from; known since setup, None where there is no image."""
+    variant: str | None = None
+    """Which variant of the model, such as how hard it thinks; the agent's own words."""
+    session: str | None = None
+    """The agent's session that is to be gone on with; None for a fresh one."""
 
     @property
     def labels(self) -> Mapping[str, str]:
@@ -59,9 +64,9 @@ class AttemptSpec:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class AttemptFolders:
-    """The folders of one attempt; all paths are absolute.
+    """The folders of one attempt; all paths are absolute. Without slots, so that each path is made once.
 
     The agent may write *workspace*, *git*, *data* and *out*, and nothing else; host programs never trust what is there.
     *inbox* holds what was taken out of the sandbox, and is ours alone.
@@ -69,65 +74,70 @@ class AttemptFolders:
 
     root: Path
 
-    @property
+    @cached_property
     def workspace(self) -> Path:
         """The agent's checkout."""
         return self.root / "workspace"
 
-    @property
+    @cached_property
     def git(self) -> Path:
         """The checkout's git dir, outside its tree."""
         return self.root / "git"
 
-    @property
+    @cached_property
     def config(self) -> Path:
         """The agent's configuration, read-only for the agent."""
         return self.root / "config"
 
-    @property
+    @cached_property
     def data(self) -> Path:
         """The agent's HOME and temporary folder."""
         return self.root / "data"
 
-    @property
+    @cached_property
     def out(self) -> Path:
         """Where commands in the sandbox leave files for the host to fetch."""
         return self.root / "out"
 
-    @property
+    @cached_property
     def secrets(self) -> Path:
         """The repository's secrets, one file each, there only while a sandbox is open."""
         return self.root / "secrets"
 
-    @property
+    @cached_property
     def egress(self) -> Path:
         """Where the sandbox meets the way out of its network: host only, shown read-only."""
         return self.root / "egress"
 
-    @property
+    @cached_property
     def base(self) -> Path:
         """A link to the object store that the workspace borrows from: shown in the sandbox, read-only."""
         return self.root / "base"
 
-    @property
+    @cached_property
     def inbox(self) -> Path:
         """Fetched files and the quarantine: host only."""
         return self.root / "inbox"
 
-    @property
+    @cached_property
     def logs(self) -> Path:
         """Output of each stage: host only."""
         return self.root / "logs"
 
-    @property
+    @cached_property
     def result(self) -> Path:
         """The attempt's result as JSON, written before the journal is told."""
         return self.root / "result.json"
 
-    @property
+    @cached_property
     def lease(self) -> Path:
         """The file whose lock says that somebody holds this attempt."""
         return self.root / "lease"
+
+    @property
+    def ahead(self) -> Path:
+        """There while the folders may hold work that no revision has: a person was here, and it is not collected yet."""
+        return self.root / "ahead"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

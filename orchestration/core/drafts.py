@@ -25,6 +25,7 @@ class TaskDraft(NamedTuple):
     agent: str | None = None
     agent_command: str | None = None
     model: str | None = None
+    variant: str | None = None
     sandbox: str | None = None
     network: str | None = None
     priority: int | None = None

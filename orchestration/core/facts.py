@@ -5,6 +5,9 @@ A module of its own because `taskq add` needs none of it, and every class here c
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
+
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +59,8 @@ class Run:
     session: str | None = None
     observed: SandboxFacts | None = None
     """The sandbox as observed; known since it was opened."""
+    is_resumed: bool = False
+    """Whether it goes on in the folders and the agent's session of a try before; of a todo task: whether it is to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +95,30 @@ class Revision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What the agent used, as its structured output said; None is unknown, never zero."""
+    """What the agent used, as its structured output said; None is unknown, never zero. ``+`` adds what is known."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
     cost_usd: float | None = None
+    reasoning_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            input_tokens=_sum(self.input_tokens, other.input_tokens),
+            output_tokens=_sum(self.output_tokens, other.output_tokens),
+            cost_usd=_sum(self.cost_usd, other.cost_usd),
+            reasoning_tokens=_sum(self.reasoning_tokens, other.reasoning_tokens),
+            cache_read_tokens=_sum(self.cache_read_tokens, other.cache_read_tokens),
+            cache_write_tokens=_sum(self.cache_write_tokens, other.cache_write_tokens),
+        )
+
+
+def _sum(one: Number | None, other: Number | None) -> Number | None:
+    if one is None or other is None:
+        return one if other is None else other
+    return one + other
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +133,10 @@ class Landed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why an attempt did not succeed. *report* is the path of the full report under ``queue/errors``."""
+    """Why an attempt did not succeed. *report* is the path of the full report under ``queue/errors``.
+
+    *retry_at* is when whoever refused (a provider's limit) says that it may be tried again.
+    """
 
     stage: str
     code: str
@@ -119,3 +146,4 @@ class Failure:
     stdout_tail: str = ""
     stderr_tail: str = ""
     report: str | None = None
+    retry_at: datetime | None = None

@@ -82,6 +82,7 @@ class Task(NamedTuple):
     agent: str | None = None
     agent_command: str | None = None
     model: str | None = None
+    variant: str | None = None
     sandbox: str | None = None
     network: str | None = None
     limits: Limits = DEFAULT_LIMITS

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal, Protocol
 
+from orchestration.core.agent_events import AgentEvent
 from orchestration.core.attempts import AttemptFolders, AttemptResult, AttemptSpec
 from orchestration.core.facts import Landed, Revision, SandboxFacts, Usage
 from orchestration.core.models import Task
@@ -116,12 +117,71 @@ class Exit:
         return self.code == 0 and not self.timed_out and not self.stopped
 
 
+class Service(Protocol):
+    """A program that runs in a sandbox beside its commands."""
+
+    @property
+    def exit(self) -> Exit | None:
+        """How it ended; None while it runs."""
+        ...
+
+    def stop(self) -> Exit:
+        """End it with all that it started, and return how it ended; again is no error."""
+        ...
+
+
+class Connection(Protocol):
+    """A stream of bytes to a port inside a sandbox. Whoever opened it closes it."""
+
+    def send(self, content: bytes) -> None:
+        """Send all of *content*. Raises: OSError when the other side is gone."""
+        ...
+
+    def receive(self) -> bytes:
+        """Wait for bytes and return what came; none at the end. Raises: OSError when the other side is gone."""
+        ...
+
+    def close(self) -> None:
+        """End it, from any thread, any number of times: a `send` or `receive` that waits returns or raises."""
+        ...
+
+
+class Services(Protocol):
+    """What goes on in a sandbox beside its commands. All of it ends with the sandbox, and when that is stopped."""
+
+    def start(self, command: Command, output: Output = discard_output) -> Service:
+        """Start a program that goes on until it is stopped; its time limit counts as any command's.
+
+        Raises: SandboxError.
+        """
+        ...
+
+    def connect(self, port: int) -> Connection:
+        """Return a connection to *port* of the sandbox's own loopback address.
+
+        Nobody listening there shows as a connection that ends at once. Raises: SandboxError.
+        """
+        ...
+
+    def interact(self, command: Command, *, stdin: int, stdout: int) -> Exit:
+        """Run *command* on a terminal of its own in the sandbox, joined to the caller's, which the descriptors name.
+
+        The caller's terminal is raw meanwhile, and as it was afterwards; its size is followed. Raises: SandboxError.
+        """
+        ...
+
+
 class Sandbox(Protocol):
     """Where an attempt's commands run, one command at a time, in the attempt's workspace."""
 
     @property
     def facts(self) -> SandboxFacts:
         """What is known of this sandbox by now."""
+        ...
+
+    @property
+    def services(self) -> Services | None:
+        """What can go on beside commands; None where this kind of sandbox has no such thing."""
         ...
 
     def run(self, command: Command, output: Output = discard_output) -> Exit:
@@ -219,14 +279,53 @@ class SandboxProvider(Protocol):
 # --- agents ---------------------------------------------------------------------------------------------------------
 
 
+class AgentRecord(Protocol):
+    """What is kept of an agent's structured output, beside what people read: without secrets, and capped."""
+
+    def raw(self, line: bytes) -> None:
+        """Keep one raw event as the agent gave it, without its line's end."""
+        ...
+
+    def event(self, event: AgentEvent) -> None:
+        """Keep one event in our words."""
+        ...
+
+
+class NoRecord:
+    """An `AgentRecord` that keeps nothing."""
+
+    def raw(self, line: bytes) -> None:
+        """Forget it."""
+
+    def event(self, event: AgentEvent) -> None:
+        """Forget it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentNeeds:
+    """What an agent needs from outside its sandbox, as the operator set it up.
+
+    *allow* and *allow_private* are hosts as in `AttemptSpec`; *secrets* are names with values that must not be seen.
+    """
+
+    allow: tuple[str, ...] = ()
+    allow_private: tuple[str, ...] = ()
+    secrets: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentJob:
-    """What an agent is to do. *plan* is what the plan stage brought, when there was one."""
+    """What an agent is to do. *plan* is what the plan stage brought, when there was one.
+
+    *session* is the agent's session to go on with: the plan stage's, or one of a try before.
+    """
 
     spec: AttemptSpec
     folders: AttemptFolders
     timeout: timedelta
     plan: str | None = None
+    session: str | None = None
+    record: AgentRecord = field(default_factory=NoRecord)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,17 +339,47 @@ class AgentResult:
     plan: str | None = None
     session: str | None = None
     usage: Usage | None = None
+    retry_at: datetime | None = None
+    """When a provider that refused for now says that it may be asked again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentServer:
+    """An agent's own server in a sandbox, on *port* of its loopback address, open to whoever has the password.
+
+    *page* is the path of the page that shows the attempt's session; *attach* joins it on a terminal in the sandbox.
+    """
+
+    port: int
+    user: str
+    password: str = field(repr=False)
+    page: str
+    attach: Command
 
 
 class Agent(Protocol):
-    """The program that does the work, inside a sandbox."""
+    """The program that does the work, inside a sandbox. One object serves one attempt, stage after stage."""
+
+    def needs(self, spec: AttemptSpec) -> AgentNeeds:
+        """Return what must be there before the sandbox is opened. Raises: UsageError."""
+        ...
 
     def plan(self, sandbox: Sandbox, job: AgentJob, output: Output) -> AgentResult | None:
         """Let the agent plan; None when this agent has no such step."""
         ...
 
     def build(self, sandbox: Sandbox, job: AgentJob, output: Output) -> AgentResult:
-        """Let the agent work. A failed agent is a result; SandboxError is for a sandbox that is gone."""
+        """Let the agent work. A failed agent is a result; SandboxError is for a sandbox that is gone.
+
+        When this returns, nothing of the agent runs any more.
+        """
+        ...
+
+    def serve(self, sandbox: Sandbox, job: AgentJob, output: Output) -> AbstractContextManager[AgentServer] | None:
+        """Open the session of *job* for a person while the block lasts; None when this agent has no such thing.
+
+        Raises, on entering: SandboxError, WorkFailedError when the server does not start.
+        """
         ...
 
 

@@ -24,6 +24,7 @@ class Settings(NamedTuple):
     agent: str | None = None
     agent_command: str | None = None
     model: str | None = None
+    variant: str | None = None
     base: str | None = None
     priority: int = 0
     allow_empty: bool = False

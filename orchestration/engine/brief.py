@@ -1,15 +1,20 @@
 """What a reviewer needs on one screen, and where an attempt's output is."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Final, Literal
 
 from orchestration.core.attempts import AttemptFolders, AttemptResult
 from orchestration.core.facts import SandboxFacts
 from orchestration.core.models import Task
+from orchestration.pipeline.record import EVENTS, RAW
 
 STAGES: Final = ("setup", "plan", "build", "collect", "verify")
+LogKind = Literal["log", "events", "raw"]
+"""What programs wrote; what an agent told, in our words; the same as the agent gave it."""
+_ENDS: Final[Mapping[LogKind, str]] = MappingProxyType({"log": ".log", "events": EVENTS, "raw": RAW})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +42,11 @@ class Brief:
         return sum(change.removed or 0 for change in self.task.revision.files) if self.task.revision else 0
 
 
-def log_files(folders: AttemptFolders, *, stage: str | None = None) -> Iterator[tuple[str, Path]]:
-    """Yield the stages that wrote a log, in order, with its file."""
+def log_files(
+    folders: AttemptFolders, *, stage: str | None = None, kind: LogKind = "log"
+) -> Iterator[tuple[str, Path]]:
+    """Yield the stages that wrote a log of this *kind*, in order, with its file."""
     for name in STAGES:
-        path = folders.logs / f"{name}.log"
+        path = folders.logs / f"{name}{_ENDS[kind]}"
         if stage in {None, name} and path.is_file():
             yield name, path

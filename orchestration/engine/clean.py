@@ -15,6 +15,7 @@ from orchestration.core.errors import BusyError, RepositoryError, TaskqError
 from orchestration.core.models import Task
 from orchestration.core.ports import AttemptRecords, Clock, Disposal, SandboxProvider, TaskStore
 from orchestration.core.status import Status
+from orchestration.engine.ahead import is_ahead, undisturbed
 from orchestration.engine.lease import is_held
 from orchestration.support.logs import get_logger
 from orchestration.support.trees import remove_tree
@@ -64,13 +65,30 @@ class Cleaner:
         report = self.clean(task, keep_error=True)
         log.info("attempt.cleaned", task=task.id, removed=report.removed, kept=report.kept, problem=report.problem)
 
+    def end_abandoned_visits(self, tasks: Iterable[Task]) -> None:
+        """End what runs of reviews whose process is gone; what they left stays, to be collected."""
+        for task in tasks:
+            folders = self.records.folders(task.id, task.attempt)
+            if not is_ahead(folders):
+                continue
+            try:
+                with undisturbed(task, folders):
+                    self._reap(task, task.attempt)
+            except BusyError:
+                continue
+            except TaskqError as error:
+                log.warning("sandbox.reap_failed", task=task.id, attempt=task.attempt, error=str(error))
+
     def _end_leftovers(self, task: Task) -> None:
         """End what runs under the task's labels. Raises: BusyError while a runner holds it."""
         if task.run is None:
             return
         if is_held(self.records.folders(task.id, task.run.attempt).lease):
             raise BusyError(f"attempt {task.run.attempt} of {task.id} is still held; try again when it has ended")
-        spec = self.records.load_spec(task.id, task.run.attempt)
+        self._reap(task, task.run.attempt)
+
+    def _reap(self, task: Task, attempt: int) -> None:
+        spec = self.records.load_spec(task.id, attempt)
         if spec is not None:
             of_any_attempt = {name: value for name, value in spec.labels.items() if name != "taskq.attempt"}
             self.provider(spec.sandbox).reap(of_any_attempt)
@@ -99,7 +117,11 @@ class Cleaner:
 
     def _attempt(self, task: Task, attempt: int, report: CleanReport) -> None:
         folders = self.records.folders(task.id, attempt)
-        if folders.workspace.exists() and not self._is_collected(task, attempt):
+        if is_ahead(folders):
+            report.kept.append(
+                f"attempt {attempt}: {folders.root} holds what a review left; collect it with: taskq collect {task.id}"
+            )
+        elif folders.workspace.exists() and not self._is_collected(task, attempt):
             report.kept.append(f"attempt {attempt}: {folders.root} holds work that could not be collected")
         elif remove_tree(folders.root):
             report.removed.append(f"attempt {attempt}")

@@ -100,6 +100,7 @@ class Intake:
             agent=draft.agent or self._default_agent(draft),
             agent_command=draft.agent_command or self._settings.agent_command,
             model=draft.model or self._settings.model,
+            variant=draft.variant or self._settings.variant,
             sandbox=sandbox,
             network=network,
             limits=_limits(draft, self._settings.limits),

@@ -3,19 +3,24 @@
 Guarantees: a landing is bound to the revision that the journal names; asking again changes nothing.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Final, Literal
 
-from orchestration.core.errors import BusyError, TaskNotFoundError, UsageError
-from orchestration.core.facts import Landed
+from orchestration.core.errors import BusyError, RepositoryError, TaskNotFoundError, UsageError
+from orchestration.core.facts import Landed, Revision, Run
 from orchestration.core.models import Task
+from orchestration.core.naming import branch_for
 from orchestration.core.ports import AttemptRecords, Clock, Repository, TaskStore
 from orchestration.core.snapshot import Snapshot
 from orchestration.core.status import Status
+from orchestration.engine.ahead import is_ahead, undisturbed
 from orchestration.engine.lease import is_held
+from orchestration.pipeline.kept import missing, not_resumable
 
 Landing = Literal["none", "ff"]
 
@@ -39,11 +44,11 @@ class Operator:
     def approve(self, identifier: str, *, land: Landing) -> Task:
         """Accept the task's revision; with *land* ``ff`` bring it into its base first.
 
+        Only what is recorded is accepted: never while the sandbox or the branch may hold more.
         Raises: IllegalTransitionError, RepositoryError, BusyError; the task then stays in review.
         """
         task = self.task(identifier)
         task.advance(Status.DONE, at=self.clock.now(), hint=_approve_hint(task))
-        landed = self._land(task, how=land)
 
         def approve(current: Task) -> Task:
             if current.revision != task.revision:
@@ -51,7 +56,44 @@ class Operator:
             done = current.advance(Status.DONE, at=self.clock.now(), hint=_approve_hint(current))
             return done._replace(landed=landed)
 
-        return self.store.change(task.id, approve, by="approve")
+        with self._nothing_ahead(task):
+            landed = self._land(task, how=land)
+            return self.store.change(task.id, approve, by="approve")
+
+    @contextmanager
+    def _nothing_ahead(self, task: Task) -> Iterator[None]:
+        """See that all of the task's work is in its revision, and keep it so for the length of the block.
+
+        Raises: BusyError that says how to go on.
+        """
+        folders = self.records.folders(task.id, task.attempt)
+        with undisturbed(task, folders) if folders.root.is_dir() else nullcontext():
+            if is_ahead(folders):
+                message = (
+                    f"a review of {task.id} ended before its work was taken; collect it with: taskq collect {task.id}"
+                )
+                raise BusyError(message, code="uncollected")
+            if task.revision is not None:
+                self._check_branch(task, task.revision)
+            yield
+
+    def _check_branch(self, task: Task, revision: Revision) -> None:
+        """Refuse when a person committed on the task's branch. Raises: BusyError."""
+        branch = task.branch or branch_for(task.id)
+        try:
+            tip = self.repository.inspect(Path(task.repo), f"refs/heads/{branch}", None).base_commit
+        except RepositoryError as error:
+            if error.code != "no_base":
+                raise
+            return
+        if tip == revision.commit or not (revision.published or tip == self.repository.preserve(task)):
+            return
+        message = (
+            f"branch {branch} is at {tip[:12]}, and the collected work of {task.id} at {revision.commit[:12]}; merge "
+            f"the branch yourself and cancel the task, or keep it under another name, and then approve: "
+            f"git branch --move {branch} NAME && git branch {branch} {revision.commit[:12]}"
+        )
+        raise BusyError(message, code="branch_ahead")
 
     def _land(self, task: Task, *, how: Landing) -> Landed | None:
         if how == "none":
@@ -60,8 +102,12 @@ class Operator:
             raise UsageError(f"task {task.id} changed nothing, so there is nothing to land; approve it without --land")
         return self.repository.land(task, task.revision, at=self.clock.now())
 
-    def retry(self, identifier: str) -> Task:
-        """Put a failed task back to todo: fresh folders next time, branch and worktree kept."""
+    def retry(self, identifier: str, *, resume: bool = False) -> Task:
+        """Put a failed task back to todo, branch and worktree kept: for an attempt with fresh folders.
+
+        With *resume* its last attempt is to go on instead, in its own folders and its agent's session.
+        Raises: UsageError when that cannot be, BusyError while somebody holds the attempt.
+        """
 
         def retry(current: Task) -> Task:
             if current.status is not Status.FAILED:  # the table lets others go back to todo, for other reasons
@@ -70,10 +116,27 @@ class Operator:
                     f"task {current.id} is {current.status}, and only failed tasks can be retried; {hint}",
                     code="illegal_transition",
                 )
-            todo = current.advance(Status.TODO, at=self.clock.now(), reason="retried")
-            return todo._replace(run=None, error=None)
+            todo = current.advance(Status.TODO, at=self.clock.now(), reason="to be resumed" if resume else "retried")
+            return todo._replace(run=self._to_resume(current) if resume else None, error=None)
 
         return self.store.change(self.task(identifier).id, retry, by="retry")
+
+    def _to_resume(self, task: Task) -> Run:
+        """Return the run that the next claim is to go on with. Raises: UsageError, BusyError."""
+        folders = self.records.folders(task.id, task.attempt)
+        if task.run is None:
+            raise not_resumable(task, "its folders were taken away")
+        if task.run.session is None:
+            raise not_resumable(task, "its agent told of no session")
+        if is_held(folders.lease):
+            raise BusyError(f"attempt {task.attempt} of {task.id} is still held; try again when it has ended")
+        gone = missing(folders)
+        if gone is not None:
+            raise not_resumable(task, gone)
+        result = self.records.load_result(task.id, task.attempt)
+        if result is None or not result.collected:
+            raise not_resumable(task, f"its work could not be collected and stays in {folders.root}")
+        return replace(task.run, is_resumed=True)
 
     def cancel(self, identifier: str) -> Task:
         """Cancel the task, whatever it does; a cancelled one stays as it is. What runs is ended by its runner."""

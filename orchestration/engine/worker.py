@@ -19,6 +19,7 @@ from orchestration.core.ports import TaskStore
 from orchestration.core.snapshot import Snapshot
 from orchestration.core.status import Status
 from orchestration.engine.lease import hold
+from orchestration.pipeline.equipment import equip
 from orchestration.pipeline.failure import from_error
 from orchestration.pipeline.parts import Parts
 from orchestration.pipeline.processor import process
@@ -49,12 +50,13 @@ class Worker:
     after_failure: Callable[[Task], None] | None = None
 
     def claim(self, choose: Callable[[Snapshot], Task | None]) -> Task | None:
-        """Claim the chosen task for a new attempt; None when nothing was chosen."""
+        """Claim the chosen task, for a new attempt or to go on with its last one; None when nothing was chosen."""
         return self.store.claim(choose, self._claimed, by="run")
 
     def _claimed(self, task: Task) -> Task:
         now = self.parts.clock.now()
-        attempt = task.attempt + 1
+        before = resumable(task.run)
+        attempt = task.attempt + 1 if before is None else before.attempt
         run = Run(
             attempt=attempt,
             token=task.rev + 1,
@@ -62,6 +64,8 @@ class Worker:
             folder=str(self.parts.records.folders(task.id, attempt).root),
             runner=self.runner,
             started_at=now,
+            session=None if before is None else before.session,
+            is_resumed=before is not None,
         )
         return task.advance(Status.PLANNING, at=now)._replace(attempt=attempt, run=run, error=None)
 
@@ -74,6 +78,8 @@ class Worker:
         started = self.parts.clock.monotonic()
         try:
             result = self._attempt(task, queue=queue, switch=switch)
+        except TaskqError as error:
+            result = self._broken(task, error, switch=switch)
         except Exception as error:  # whatever it was, the task must not stay in a running status
             log.exception("attempt.broke", task=task.id, attempt=task.attempt)
             result = self._broken(task, error, switch=switch)
@@ -85,7 +91,7 @@ class Worker:
         return settled_task
 
     def _broken(self, task: Task, error: Exception, *, switch: StopSwitch) -> AttemptResult:
-        """Return the result of an attempt that failed outside of its stages."""
+        """Return the result of an attempt that failed before its stages, or outside of them."""
         return AttemptResult(
             task=task.id,
             attempt=task.attempt,
@@ -100,20 +106,28 @@ class Worker:
         make_private_folder(folders.root)
         spec = replace(first_spec(task, queue=queue), allow=self.allow, allow_private=self.allow_private)
         with hold(folders.lease) as lease:
+            equipment = equip(self.parts, spec)
             room = Room(self.parts.provider(spec.sandbox), folders, lease=lease, switch=switch)
-            recipe = standard(self.parts, room, agent=spec.agent, dirty_run=self.dirty_run)
-            return self._process(Attempt(task=task, spec=spec, folders=folders), recipe, room, switch=switch)
+            recipe = standard(self.parts, room, equipment, dirty_run=self.dirty_run)
+            attempt = Attempt(task=task, spec=equipment.spec, folders=folders, session=spec.session)
+            return self._process(attempt, recipe, room, switch=switch)
 
     def salvage(self, task: Task, spec: AttemptSpec, *, switch: StopSwitch) -> AttemptResult:
         """Take out what a crashed attempt left. Raises: BusyError while somebody holds it."""
         folders = self.parts.records.folders(task.id, task.attempt)
         with hold(folders.lease) as lease:
+            equipment = equip(self.parts, spec)
             room = Room(self.parts.provider(spec.sandbox), folders, lease=lease, switch=switch)
             attempt = Attempt(
-                task=task, spec=replace(spec, allow_empty=True), folders=folders, prepared=True, collected=False
+                task=task,
+                spec=replace(equipment.spec, allow_empty=True),
+                folders=folders,
+                prepared=True,
+                collected=False,
+                session=task.run.session if task.run is not None else None,
             )
-            room.enter(spec)
-            return self._process(attempt, salvage(self.parts, room), room, switch=switch)
+            room.enter(equipment.spec)
+            return self._process(attempt, salvage(self.parts, room, equipment), room, switch=switch)
 
     def _process(self, attempt: Attempt, recipe: Recipe, room: Room, *, switch: StopSwitch) -> AttemptResult:
         try:
@@ -151,7 +165,8 @@ class Worker:
                 raise BusyError(f"task {task.id} is no longer ours: it is {current.status}", code="fenced")
             if current.status is status:
                 return current
-            return observed(current.advance(status, at=self.parts.clock.now()), attempt.sandbox)
+            now = current.advance(status, at=self.parts.clock.now())
+            return observed(now, attempt.sandbox, session=attempt.session)
 
         return self.store.change(task.id, enter, by="run")
 
@@ -173,7 +188,8 @@ class Worker:
         def record(current: Task) -> Task:
             if not current.is_running or current.run != task.run:
                 raise BusyError(f"task {task.id} is no longer abandoned: it is {current.status}")
-            return current.advance(Status.TODO, at=self.parts.clock.now(), reason=reason)._replace(run=None)
+            todo = current.advance(Status.TODO, at=self.parts.clock.now(), reason=reason)
+            return todo._replace(run=resumable(current.run))
 
         return self.store.change(task.id, record, by="recover")
 
@@ -185,23 +201,30 @@ def is_claim_of(task: Task, current: Task) -> bool:
     )
 
 
-def observed(task: Task, sandbox: SandboxFacts | None) -> Task:
-    """Return *task* with what was observed of its sandbox, where something was."""
-    if sandbox is None or task.run is None:
+def resumable(run: Run | None) -> Run | None:
+    """Return the *run* that a claim goes on with: one of which that was asked for; an interruption does not undo it."""
+    return run if run is not None and run.is_resumed else None
+
+
+def observed(task: Task, sandbox: SandboxFacts | None, *, session: str | None) -> Task:
+    """Return *task* with what was observed of its sandbox and its agent's session, where something was."""
+    run = task.run
+    if run is None or (sandbox is None and session is None):
         return task
-    return task._replace(run=replace(task.run, observed=sandbox))
+    return task._replace(run=replace(run, observed=sandbox or run.observed, session=session or run.session))
 
 
 def settled(current: Task, result: AttemptResult, *, reason: str | None = None) -> Task:
     """Return *current* with *result*: in review, failed, or back in todo when it was ended from outside. Pure."""
     at = result.finished_at
-    known = observed(current, result.sandbox)._replace(
+    known = observed(current, result.sandbox, session=result.session)._replace(
         revision=result.revision or current.revision, usage=result.usage or current.usage, updated_at=at
     )
     if not current.is_running:  # cancelled under us: what was collected is kept all the same
         return known
     if result.stopped is not None or reason is not None:
-        return known.advance(Status.TODO, at=at, reason=reason or result.stopped)._replace(run=None)
+        todo = known.advance(Status.TODO, at=at, reason=reason or result.stopped)
+        return todo._replace(run=resumable(known.run))
     if result.failure is not None:
         failed = known.advance(Status.FAILED, at=at, reason=result.failure.code)
         return failed._replace(error=result.failure, charged=current.charged + 1)
@@ -230,12 +253,14 @@ def first_spec(task: Task, *, queue: str) -> AttemptSpec:
         agent=task.agent or "",
         agent_command=task.agent_command,
         model=task.model,
+        variant=task.variant,
         sandbox=task.run.sandbox,
         limits=task.limits,
         allow_empty=task.allow_empty,
         network=task.network,
         created_at=task.created_at,
         start_commit=commit,
+        session=task.run.session,
         previous_tip=task.revision.commit if task.revision is not None and task.revision.published else None,
         collect=1,
     )

@@ -33,4 +33,5 @@ def from_agent(result: AgentResult, *, stage: str, log: StageLog) -> Failure | N
         exit_code=result.exit.code if result.exit.signal is None else 128 + result.exit.signal,
         stdout_tail=log.tail("stdout"),
         stderr_tail=log.tail("stderr"),
+        retry_at=result.retry_at,
     )

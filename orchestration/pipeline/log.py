@@ -25,13 +25,22 @@ class StageLog:
     """Takes the output of one stage's commands; use as a context manager, and ``write`` as the `Output`.
 
     *secrets* are names with values. What might be the start of a value is held back until more comes, or `tail` is
-    asked for, or the log is closed.
+    asked for, or the log is closed. *heading* is a line that parts what comes from what is in the file already.
     """
 
-    def __init__(self, path: Path, *, limit: int, watch: Output, secrets: Sequence[tuple[str, bytes]] = ()) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        limit: int,
+        watch: Output,
+        secrets: Sequence[tuple[str, bytes]] = (),
+        heading: bytes = b"",
+    ) -> None:
         self._path = path
         self._limit = limit
         self._watch = watch
+        self._heading = heading
         self._redactors: dict[Stream, Redactor] = {"stdout": Redactor(secrets), "stderr": Redactor(secrets)}
         self._tails: dict[Stream, bytes] = {"stdout": b"", "stderr": b""}
         self._written = 0
@@ -40,8 +49,13 @@ class StageLog:
 
     def __enter__(self) -> Self:
         with storage_errors("write", self._path):
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._file = self._path.open("ab", buffering=0)
+            try:
+                self._file = self._path.open("ab", buffering=0)
+            except FileNotFoundError:
+                self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._file = self._path.open("ab", buffering=0)
+            if self._heading and self._file.tell() > 0:
+                self._keep(b"\n%b\n" % self._heading)
         return self
 
     def __exit__(

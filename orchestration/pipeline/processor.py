@@ -46,7 +46,9 @@ def process(
 
 def _cut(attempt: Attempt, switch: StopSwitch) -> Attempt:
     """Return the attempt as cut short, when the switch was thrown; the first reason stays."""
-    return replace(attempt, stopped=attempt.stopped or switch.reason)
+    if switch.reason is None or attempt.stopped is not None:
+        return attempt
+    return replace(attempt, stopped=switch.reason)
 
 
 def _run(attempt: Attempt, stage: Stage, *, enter: Enter) -> Attempt:

@@ -7,8 +7,10 @@ from orchestration.core.attempts import AttemptSpec
 from orchestration.core.events import OutputSeen
 from orchestration.core.ports import Leaks, Stream
 from orchestration.core.status import Status
+from orchestration.pipeline.equipment import Equipment
 from orchestration.pipeline.log import StageLog
 from orchestration.pipeline.parts import Parts
+from orchestration.pipeline.record import EventRecord
 from orchestration.pipeline.room import Room
 from orchestration.pipeline.stage import Attempt, Stage
 from orchestration.pipeline.stages.collect import collect
@@ -20,10 +22,11 @@ from orchestration.support.redaction import Redactor
 Recipe = tuple[Stage, ...]
 
 
-def standard(parts: Parts, room: Room, *, agent: str, dirty_run: bool) -> Recipe:
+def standard(parts: Parts, room: Room, equipment: Equipment, *, dirty_run: bool) -> Recipe:
     """Make a workspace, let the agent plan and build, take the work out; then a person looks."""
-    worker = parts.agent(agent)
-    log_of = partial(_log_of, parts)
+    log_of = partial(_log_of, parts, equipment)
+    record_of = partial(_record_of, parts, equipment)
+    agent = equipment.agent
     return (
         Stage(
             name="setup",
@@ -39,13 +42,21 @@ def standard(parts: Parts, room: Room, *, agent: str, dirty_run: bool) -> Recipe
             ),
             status=Status.PLANNING,
         ),
-        Stage(name="plan", run=partial(plan, agent=worker, room=room, log_of=log_of), status=Status.PLANNING),
-        Stage(name="build", run=partial(build, agent=worker, room=room, log_of=log_of), status=Status.BUILDING),
-        *salvage(parts, room),
+        Stage(
+            name="plan",
+            run=partial(plan, agent=agent, room=room, log_of=log_of, record_of=record_of),
+            status=Status.PLANNING,
+        ),
+        Stage(
+            name="build",
+            run=partial(build, agent=agent, room=room, log_of=log_of, record_of=record_of),
+            status=Status.BUILDING,
+        ),
+        *salvage(parts, room, equipment),
     )
 
 
-def salvage(parts: Parts, room: Room) -> Recipe:
+def salvage(parts: Parts, room: Room, equipment: Equipment) -> Recipe:
     """Take out what is there, and end the sandbox: how every attempt ends, also one that a crash cut short."""
     return (
         Stage(
@@ -55,8 +66,8 @@ def salvage(parts: Parts, room: Room) -> Recipe:
                 workspace=parts.workspace,
                 repository=parts.repository,
                 room=room,
-                log_of=partial(_log_of, parts),
-                leaks_of=partial(_leaks_of, parts),
+                log_of=partial(_log_of, parts, equipment),
+                leaks_of=partial(_leaks_of, parts, equipment),
             ),
             always=True,
         ),
@@ -64,18 +75,34 @@ def salvage(parts: Parts, room: Room) -> Recipe:
     )
 
 
-def _log_of(parts: Parts, attempt: Attempt, stage: str) -> StageLog:
+def _log_of(parts: Parts, equipment: Equipment, attempt: Attempt, stage: str) -> StageLog:
     def watch(stream: Stream, chunk: bytes) -> None:
         parts.observe(OutputSeen(task=attempt.task, stage=stage, stream=stream, chunk=chunk))
 
-    path = attempt.folders.logs / f"{stage}.log"
-    return StageLog(path, limit=attempt.spec.limits.output, watch=watch, secrets=_secrets(parts, attempt.spec))
+    return StageLog(
+        attempt.folders.logs / f"{stage}.log",
+        limit=attempt.spec.limits.output,
+        watch=watch,
+        secrets=_secrets(parts, equipment, attempt.spec),
+        heading=f"[taskq: resumed at {parts.clock.now():%Y-%m-%d %H:%M:%SZ}]".encode() if attempt.is_resumed else b"",
+    )
 
 
-def _leaks_of(parts: Parts, spec: AttemptSpec) -> Leaks | None:
-    secrets = _secrets(parts, spec)
+def _record_of(parts: Parts, equipment: Equipment, attempt: Attempt, stage: str) -> EventRecord:
+    return EventRecord(
+        attempt.folders.logs,
+        stage,
+        limit=attempt.spec.limits.output,
+        clock=parts.clock,
+        secrets=_secrets(parts, equipment, attempt.spec),
+        resumed=attempt.is_resumed,
+    )
+
+
+def _leaks_of(parts: Parts, equipment: Equipment, spec: AttemptSpec) -> Leaks | None:
+    secrets = _secrets(parts, equipment, spec)
     return Redactor(secrets).find if secrets else None
 
 
-def _secrets(parts: Parts, spec: AttemptSpec) -> Sequence[tuple[str, bytes]]:
-    return [(name, parts.secret(name)) for name in spec.toolchain.secrets]
+def _secrets(parts: Parts, equipment: Equipment, spec: AttemptSpec) -> Sequence[tuple[str, bytes]]:
+    return [*equipment.secrets, *((name, parts.secret(name)) for name in spec.toolchain.secrets)]

@@ -12,6 +12,7 @@ from orchestration.core.models import Task
 from orchestration.core.ports import Sandbox
 from orchestration.core.status import Status
 from orchestration.pipeline.log import StageLog
+from orchestration.pipeline.record import EventRecord
 
 StopReason = Literal["interrupted", "cancelled"]
 
@@ -23,6 +24,7 @@ class Attempt:
     *prepared* says that there is a workspace to work in and to collect from; *collected* turns False once an agent may
     have written there, and True again when what it wrote is under our ref. *stopped* is why it was cut short from
     outside; None also when that came too late to cut anything. *sandbox* is what was observed of the agent's sandbox.
+    *planned* says that there is no plan to make: the attempt is resumed, and its session knows one.
     """
 
     task: Task
@@ -30,6 +32,7 @@ class Attempt:
     folders: AttemptFolders
     prepared: bool = False
     collected: bool = True
+    planned: bool = False
     plan: str | None = None
     session: str | None = None
     usage: Usage | None = None
@@ -39,9 +42,16 @@ class Attempt:
     sandbox: SandboxFacts | None = None
     timings: Mapping[str, timedelta] = field(default_factory=dict)
 
+    @property
+    def is_resumed(self) -> bool:
+        """Whether it goes on in the folders of a try before."""
+        return self.task.run is not None and self.task.run.is_resumed
+
 
 OpenLog = Callable[[Attempt, str], StageLog]
 """Returns the log, yet to be entered, of a stage of an attempt."""
+OpenRecord = Callable[[Attempt, str], EventRecord]
+"""Returns the record, yet to be entered, of what an agent tells in a stage of an attempt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,12 +8,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from orchestration.core.attempts import AttemptFolders, AttemptResult, AttemptSpec
 from orchestration.core.errors import CorruptStateError
-from orchestration.core.facts import Failure, Usage
+from orchestration.core.facts import Failure
 from orchestration.core.models import Task
 from orchestration.core.naming import task_id
 from orchestration.store.attempt_codec import (
@@ -25,6 +26,8 @@ from orchestration.store.attempt_codec import (
     sandbox_to_json,
     spec_from_json,
     spec_to_json,
+    usage_from_json,
+    usage_to_json,
 )
 from orchestration.store.values import decode_moment, encode_moment
 from orchestration.support.files import make_private_folder, write_durably
@@ -39,7 +42,7 @@ class AttemptFiles:
 
     def folders(self, identifier: str, attempt: int) -> AttemptFolders:
         """Return where an attempt's folders are (they need not exist)."""
-        return AttemptFolders(root=self.attempts / task_id(identifier) / str(attempt))
+        return _folders(self.attempts, identifier, attempt)
 
     def save_spec(self, spec: AttemptSpec) -> None:
         """Keep the attempt's description, so that whoever finds it can collect its work."""
@@ -77,6 +80,11 @@ class AttemptFiles:
             raise CorruptStateError(f"{path} cannot be read: {error}") from error
 
 
+@lru_cache(maxsize=256)
+def _folders(attempts: Path, identifier: str, attempt: int) -> AttemptFolders:
+    return AttemptFolders(root=attempts / task_id(identifier) / str(attempt))
+
+
 def report(task: Task, result: AttemptResult, failure: Failure) -> str:
     """Return the Markdown report of a failed attempt."""
     facts = {
@@ -93,6 +101,9 @@ def report(task: Task, result: AttemptResult, failure: Failure) -> str:
         "branch": task.branch,
         "worktree": task.worktree_path,
         "agent": task.agent,
+        "model": task.model,
+        "session": result.session,
+        "retry at": None if failure.retry_at is None else encode_moment(failure.retry_at),
         "sandbox": task.sandbox,
         "folder": task.run.folder if task.run is not None else None,
         "collected": result.revision.ref if result.revision is not None else None,
@@ -103,8 +114,14 @@ def report(task: Task, result: AttemptResult, failure: Failure) -> str:
         f"# {task.id}: {failure.message}\n\n{rows}\n\n## Stages\n\n{timings}\n\n"
         f"## stdout (end)\n\n{_block(failure.stdout_tail)}\n\n## stderr (end)\n\n{_block(failure.stderr_tail)}\n\n"
         f"## What next\n\n- `taskq logs {task.id}` has all of the output, `taskq diff {task.id}` what was collected\n"
-        f"- `taskq retry {task.id}` puts it back to todo; `taskq cancel {task.id}` gives it up\n"
+        f"- `taskq retry {task.id}` puts it back to todo; `taskq cancel {task.id}` gives it up\n{_resume(task, result)}"
     )
+
+
+def _resume(task: Task, result: AttemptResult) -> str:
+    if result.session is None:
+        return ""
+    return f"- `taskq retry {task.id} --resume` lets the agent go on where it was, in its session\n"
 
 
 def _one_line(value: object) -> str:
@@ -144,7 +161,7 @@ def _result_to_json(result: AttemptResult) -> dict[str, Any]:
         "collected": result.collected,
         "stopped": result.stopped,
         "session": result.session,
-        "usage": None if usage is None else [usage.input_tokens, usage.output_tokens, usage.cost_usd],
+        "usage": None if usage is None else usage_to_json(usage),
         "timings": {stage: value.total_seconds() for stage, value in result.timings.items()},
         "sandbox": None if result.sandbox is None else sandbox_to_json(result.sandbox),
     }
@@ -163,7 +180,7 @@ def _result_from_json(fields: Mapping[str, Any]) -> AttemptResult:
         collected=bool(fields["collected"]),
         stopped=fields["stopped"],
         session=fields["session"],
-        usage=None if usage is None else Usage(input_tokens=usage[0], output_tokens=usage[1], cost_usd=usage[2]),
+        usage=None if usage is None else usage_from_json(usage),
         timings={stage: timedelta(seconds=value) for stage, value in fields["timings"].items()},
         sandbox=None if sandbox is None else sandbox_from_json(sandbox),
     )

@@ -1,14 +1,14 @@
 """Attempt specs, and what a result holds, to plain JSON values and back; see ``store.codec``."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from orchestration.core.attempts import AttemptSpec
-from orchestration.core.facts import Failure, Revision, SandboxFacts
+from orchestration.core.facts import Failure, Revision, SandboxFacts, Usage
 from orchestration.core.models import Limits
 from orchestration.core.toolchain import Toolchain
 from orchestration.store.codec import LIMITS, check_version, checked
-from orchestration.store.fact_codec import FAILURE, REVISION, SANDBOX
+from orchestration.store.fact_codec import FAILURE, REVISION, SANDBOX, USAGE
 from orchestration.store.values import (
     FLAG,
     ID,
@@ -58,6 +58,17 @@ def failure_from_json(record: Mapping[str, Any]) -> Failure:
     return checked(Failure, FAILURE, record, "the failure")
 
 
+def usage_to_json(usage: Usage) -> dict[str, Any]:
+    """Return *usage* as plain JSON values."""
+    return encode_object(usage, USAGE)
+
+
+def usage_from_json(record: Mapping[str, Any] | Sequence[Any]) -> Usage:
+    """Return the usage that *record* holds; in older results a list of three. Raises: CorruptStateError."""
+    named = record if isinstance(record, Mapping) else dict(zip(_USED_ONCE, record, strict=False))
+    return checked(Usage, USAGE, named, "the usage")
+
+
 def sandbox_to_json(facts: SandboxFacts) -> dict[str, Any]:
     """Return *facts* as plain JSON values."""
     return encode_object(facts, SANDBOX)
@@ -68,6 +79,7 @@ def sandbox_from_json(record: Mapping[str, Any]) -> SandboxFacts:
     return checked(SandboxFacts, SANDBOX, record, "what is known of the sandbox")
 
 
+_USED_ONCE: Final = ("input_tokens", "output_tokens", "cost_usd")
 TOOLCHAIN: Final[Mapping[str, Codec]] = {
     "image": TEXT_OR_NULL,
     "dockerfile": TEXT_OR_NULL,
@@ -103,4 +115,6 @@ SPEC: Final[Mapping[str, Codec]] = {
     "allow_private": TEXTS,
     "toolchain": nested(Toolchain, TOOLCHAIN, optional=False),
     "image": TEXT_OR_NULL,
+    "variant": TEXT_OR_NULL,
+    "session": TEXT_OR_NULL,
 }

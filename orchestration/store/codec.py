@@ -107,6 +107,7 @@ TASK: Final[Mapping[str, Codec]] = {
     "agent": TEXT_OR_NULL,
     "agent_command": TEXT_OR_NULL,
     "model": TEXT_OR_NULL,
+    "variant": TEXT_OR_NULL,
     "sandbox": TEXT_OR_NULL,
     "network": TEXT_OR_NULL,
     "limits": nested(Limits, LIMITS, optional=False),

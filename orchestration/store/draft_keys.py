@@ -73,6 +73,7 @@ def _readers(now: datetime) -> Mapping[str, Reader]:
         "agent": _text,
         "agent_command": _text,
         "model": _text,
+        "variant": _text,
         "sandbox": _text,
         "network": lambda given: check_network(_text(given)),
         "priority": _integer,

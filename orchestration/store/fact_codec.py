@@ -20,6 +20,7 @@ from orchestration.store.values import (
     INTEGER,
     INTEGER_OR_NULL,
     MOMENT,
+    MOMENT_OR_NULL,
     NUMBER_OR_NULL,
     OBSERVED,
     OBSERVED_OR_NULL,
@@ -62,6 +63,7 @@ RUN: Final[Mapping[str, Codec]] = {
     "started_at": MOMENT,
     "session": TEXT_OR_NULL,
     "observed": nested(SandboxFacts, SANDBOX),
+    "is_resumed": FLAG,
 }
 FILE_CHANGE: Final[Mapping[str, Codec]] = {
     "path": OBSERVED,
@@ -89,6 +91,9 @@ USAGE: Final[Mapping[str, Codec]] = {
     "input_tokens": INTEGER_OR_NULL,
     "output_tokens": INTEGER_OR_NULL,
     "cost_usd": NUMBER_OR_NULL,
+    "reasoning_tokens": INTEGER_OR_NULL,
+    "cache_read_tokens": INTEGER_OR_NULL,
+    "cache_write_tokens": INTEGER_OR_NULL,
 }
 LANDED: Final[Mapping[str, Codec]] = {"commit": TEXT, "how": TEXT, "base": TEXT, "at": MOMENT}
 FAILURE: Final[Mapping[str, Codec]] = {
@@ -100,6 +105,7 @@ FAILURE: Final[Mapping[str, Codec]] = {
     "stdout_tail": OBSERVED,
     "stderr_tail": OBSERVED,
     "report": TEXT_OR_NULL,
+    "retry_at": MOMENT_OR_NULL,
 }
 FACTS: Final[Mapping[str, Codec]] = MappingProxyType(
     {

@@ -92,6 +92,7 @@ _PARSERS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "agent": _text,
     "agent_command": _text,
     "model": _text,
+    "variant": _text,
     "base": _text,
     "priority": _whole,
     "allow_empty": _truth,

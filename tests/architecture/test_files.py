@@ -15,6 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LONGEST = 400
 LONG_FOR_A_REASON = {
     "orchestration/assembly.py": "the composition root: where names become objects; one short method each",
+    "orchestration/core/ports.py": "every port with the values that it speaks in: what an adapter's author reads",
 }
 """A file over the limit, and why it is one idea all the same."""
 MACHINE_PATH = re.compile("(?<![\\w.~$}/-])/(?:" + "|".join(("wo" + "rk", "op" + "t")) + ")(?:/[\\w.]|\\b(?![/\\w-]))")

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,6 +31,25 @@ def test_flags_beat_front_matter_which_beats_config(cli: Cli, repo: Repo, tmp_pa
     assert (task["priority"], task["model"], task["agent_command"]) == (3, "file", "config")
     assert (task["limits"]["build"], task["limits"]["plan"], task["limits"]["output"]) == (180, 120, 2**20)
     assert task["limits"]["collect"] == 600
+
+
+@pytest.mark.parametrize(
+    ("configured", "written", "flags", "variant"),
+    [
+        ('variant = "config"', "", (), "config"),
+        ('variant = "config"', "variant: file\n", (), "file"),
+        ('variant = "config"', "variant: file\n", ("--variant", "flag"), "flag"),
+        ("", "", (), None),
+    ],
+)
+def test_the_variant_of_a_model_is_said_by_flag_front_matter_or_config(
+    cli: Cli, repo: Repo, tmp_path: Path, configured: str, written: str, flags: tuple[str, ...], variant: str | None
+) -> None:
+    (tmp_path / "queue").mkdir()
+    (tmp_path / "queue/config.toml").write_text(f'agent_command = "true"\n{configured}\n', encoding="utf-8")
+    (tmp_path / "task.md").write_text(f"---\nrepo: {repo.path}\n{written}---\nDo it\n", encoding="utf-8")
+    (task,) = cli("add", "--task-file", "task.md", *flags, "--json").json
+    assert task["variant"] == variant
 
 
 def test_what_a_sandbox_reaches_and_may_use_is_said_by_flag_or_front_matter(

@@ -47,6 +47,7 @@ def test_every_command_keeps_to_the_schema(worked: Cli) -> None:
     check(worked("show", "F", "--json").json, "task")
     check(worked("logs", "F", "--json").json, "logs")
     check(worked("init", "elsewhere", "--json").json, "init")
+    check(worked("collect", "A", "--json").json, "collected")
     check(worked("approve", "A", "--land", "ff", "--json").json, "task")
     check(worked("approve", "B", "--json").json, "task")
     check(worked("retry", "F", "--json").json, "task")

@@ -22,7 +22,10 @@ from tests.builders import a_spec
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """One kind of sandbox. *inside* maps the attempt's folders to what commands see; *needs* is a capability."""
+    """One kind of sandbox. *inside* maps the attempt's folders to what commands see; *needs* is a capability.
+
+    *serves* is whether something can go on in it beside commands.
+    """
 
     name: str
     make: Callable[[], SandboxProvider]
@@ -31,6 +34,7 @@ class Kind:
     inside: Callable[[AttemptFolders], AttemptFolders] = lambda folders: folders
     network: str | None = None
     is_slow: bool = False
+    serves: bool = False
     of_image: tuple[str, ...] = ()
     """What the names of the variables that the image brings along start with."""
 
@@ -57,6 +61,7 @@ PROVIDERS: dict[str, Kind] = {
         name="docker",
         needs="docker",
         is_slow=True,
+        serves=True,
         make=lambda: DockerSandboxProvider(ENGINE, cache=CACHE),
         close=ENGINE.close,
         inside=lambda _folders: INSIDE,
@@ -67,6 +72,7 @@ PROVIDERS: dict[str, Kind] = {
         name="docker",
         needs="podman",
         is_slow=True,
+        serves=True,
         make=in_podman,
         close=OPENED.close,
         inside=lambda _folders: INSIDE,

@@ -168,5 +168,9 @@ def test_the_provider_says_that_it_can_be_used(provider: SandboxProvider) -> Non
     assert health.detail
 
 
+def test_a_sandbox_says_whether_something_can_go_on_beside_its_commands(box: Opened) -> None:
+    assert (box.sandbox.services is not None) is box.kind.serves
+
+
 def test_nothing_is_reaped_where_nothing_was_left(provider: SandboxProvider) -> None:
     assert provider.reap({"taskq.queue": "no-such-queue"}) == 0

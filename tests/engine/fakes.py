@@ -2,19 +2,21 @@
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from orchestration.core.attempts import AttemptFolders, AttemptSpec
-from orchestration.core.errors import SandboxError, UsageError
+from orchestration.core.errors import RepositoryError, SandboxError, UsageError
 from orchestration.core.facts import Landed, Revision, Run, Runner, SandboxFacts
 from orchestration.core.models import Task
 from orchestration.core.naming import TaskId
 from orchestration.core.ports import (
     AgentJob,
+    AgentNeeds,
     AgentResult,
+    AgentServer,
     BaseTree,
     Command,
     Exit,
@@ -22,6 +24,7 @@ from orchestration.core.ports import (
     Leaks,
     Output,
     Sandbox,
+    Services,
     discard_output,
 )
 from orchestration.core.repository import RepositoryFacts
@@ -65,8 +68,24 @@ def a_task(identifier: str = "T-1", **fields: object) -> Task:
     return Task(**values)  # type: ignore[arg-type]  # a builder takes any field
 
 
-def a_run(*, attempt: int = 1, token: int = 2, runner: Runner = RUNNER) -> Run:
-    return Run(attempt=attempt, token=token, sandbox="fake", folder="/a", runner=runner, started_at=START)
+def a_run(
+    *,
+    attempt: int = 1,
+    token: int = 2,
+    runner: Runner = RUNNER,
+    session: str | None = None,
+    is_resumed: bool = False,
+) -> Run:
+    return Run(
+        attempt=attempt,
+        token=token,
+        sandbox="fake",
+        folder="/a",
+        runner=runner,
+        started_at=START,
+        session=session,
+        is_resumed=is_resumed,
+    )
 
 
 def a_revision(commit: str = "2" * 40, *, attempt: int = 1) -> Revision:
@@ -83,14 +102,17 @@ def a_revision(commit: str = "2" * 40, *, attempt: int = 1) -> Revision:
 
 @dataclass
 class FakeRepository:
-    """A repository that says what it is told to say; *kept* is what a person changed."""
+    """A repository that says what it is told to say; *kept* is what a person changed, *tips* are its branches."""
 
     kept: str | None = None
+    tips: dict[str, str] = field(default_factory=dict)
     landed: list[str] = field(default_factory=list)
     on_land: Callable[[], None] = lambda: None
 
     def inspect(self, repo: Path, base: str, branch: str | None) -> RepositoryFacts:
-        return RepositoryFacts(repo, repo / ".git", BASE)
+        if base.startswith("refs/heads/") and base not in self.tips:
+            raise RepositoryError(f"no {base}", code="no_base")
+        return RepositoryFacts(repo, repo / ".git", self.tips.get(base, BASE))
 
     def publish(self, task: Task, revision: Revision) -> Revision:
         return revision
@@ -125,9 +147,11 @@ class FakeTree:
 
 @dataclass
 class FakeWorkspace:
-    """A workspace whose work is a commit named by the task; None when *changes* is False."""
+    """A workspace whose work is *commit*; None when *changes* is False. *asked* has what was to be collected."""
 
     changes: bool = True
+    commit: str = "2" * 40
+    asked: list[AttemptSpec] = field(default_factory=list)
     tree: FakeTree = field(default_factory=FakeTree)
     on_prepare: Callable[[AttemptSpec], None] = lambda _spec: None
 
@@ -144,7 +168,8 @@ class FakeWorkspace:
     def accept_bundle(
         self, spec: AttemptSpec, folders: AttemptFolders, bundle: Path, *, leaks: Leaks | None = None
     ) -> Revision | None:
-        return a_revision(attempt=spec.attempt) if self.changes else None
+        self.asked.append(spec)
+        return a_revision(self.commit, attempt=spec.attempt) if self.changes else None
 
     def accept_archive(
         self, spec: AttemptSpec, folders: AttemptFolders, archive: Path, *, leaks: Leaks | None = None
@@ -159,6 +184,7 @@ class FakeSandbox:
     stopped: threading.Event = field(default_factory=threading.Event)
     commands: list[Command] = field(default_factory=list)
     facts: SandboxFacts = field(default_factory=lambda: SandboxFacts(kind="fake"))
+    services: Services | None = None
 
     def run(self, command: Command, output: Output = discard_output) -> Exit:
         if self.stopped.is_set():
@@ -188,6 +214,7 @@ class FakeProvider:
     reaped: list[Mapping[str, str]] = field(default_factory=list)
     on_open: Callable[[AttemptSpec], None] = lambda _spec: None
     facts: SandboxFacts = field(default_factory=lambda: SandboxFacts(kind="fake"))
+    services: Services | None = None
 
     def prepare(
         self, spec: AttemptSpec, tree: BaseTree, output: Output, *, is_stopped: Callable[[], bool]
@@ -198,8 +225,9 @@ class FakeProvider:
     @contextmanager
     def open(self, spec: AttemptSpec, folders: AttemptFolders, *, lease: int) -> Iterator[FakeSandbox]:
         self.on_open(spec)
-        folders.out.mkdir(parents=True, exist_ok=True)
-        sandbox = FakeSandbox(facts=self.facts)
+        for folder in (folders.out, folders.git, folders.config, folders.data):
+            folder.mkdir(parents=True, exist_ok=True)
+        sandbox = FakeSandbox(facts=self.facts, services=self.services)
         self.opened.append(sandbox)
         try:
             yield sandbox
@@ -221,16 +249,29 @@ STOPPED = AgentResult(exit=Exit(code=None, stopped=True), command="fake", proble
 
 @dataclass
 class FakeAgent:
-    """Does *work* in the build stage."""
+    """Does *planning* in the plan stage and *work* in the build stage; *asked* has the jobs that it got."""
 
     work: Callable[[FakeSandbox, AgentJob], AgentResult] = lambda _sandbox, _job: DONE
+    planning: Callable[[FakeSandbox, AgentJob], AgentResult | None] = lambda _sandbox, _job: None
+    needed: Callable[[AttemptSpec], AgentNeeds] = lambda _spec: AgentNeeds()
+    asked: list[AgentJob] = field(default_factory=list)
+    served: Callable[[AgentJob], AbstractContextManager[AgentServer] | None] = lambda _job: None
+
+    def needs(self, spec: AttemptSpec) -> AgentNeeds:
+        return self.needed(spec)
 
     def plan(self, sandbox: Sandbox, job: AgentJob, output: Output) -> AgentResult | None:
-        return None
+        assert isinstance(sandbox, FakeSandbox)
+        self.asked.append(job)
+        return self.planning(sandbox, job)
 
     def build(self, sandbox: Sandbox, job: AgentJob, output: Output) -> AgentResult:
         assert isinstance(sandbox, FakeSandbox)
+        self.asked.append(job)
         return self.work(sandbox, job)
+
+    def serve(self, sandbox: Sandbox, job: AgentJob, output: Output) -> AbstractContextManager[AgentServer] | None:
+        return self.served(job)
 
 
 def no_secret(name: str) -> bytes:

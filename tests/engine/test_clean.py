@@ -10,6 +10,7 @@ from orchestration.core.errors import BusyError, GitError
 from orchestration.core.facts import Failure
 from orchestration.core.models import Task
 from orchestration.core.status import Status
+from orchestration.engine.ahead import clear_ahead, set_ahead
 from orchestration.engine.clean import Cleaner, error_reports, selection
 from orchestration.engine.lease import hold
 from orchestration.engine.worker import first_spec
@@ -137,6 +138,33 @@ def test_work_that_was_not_collected_is_never_deleted(engine: Engine, cleaner: C
         report = cleaner.clean(task)
         assert report.kept == [f"attempt 1: {folders.root} holds work that could not be collected"]
         assert folders.workspace.is_dir()
+
+
+def test_what_a_review_left_is_never_deleted_and_its_reason_says_how_to_collect_it(
+    engine: Engine, cleaner: Cleaner
+) -> None:
+    task = ended(engine)
+    folders = engine.records.folders("T-1", 1)
+    set_ahead(folders, at=START)
+    report = cleaner.clean(task)
+    assert report.kept == [f"attempt 1: {folders.root} holds what a review left; collect it with: taskq collect T-1"]
+    assert folders.workspace.is_dir()
+    clear_ahead(folders)
+    assert cleaner.clean(engine.task()).removed == ["attempt 1"]
+
+
+def test_sandboxes_of_reviews_that_nobody_holds_are_ended(engine: Engine, cleaner: Cleaner) -> None:
+    task = ended(engine, status=Status.REVIEW)
+    folders = engine.records.folders("T-1", 1)
+    cleaner.end_abandoned_visits([task])
+    assert engine.provider.reaped == []
+    set_ahead(folders, at=START)
+    with hold(folders.lease):
+        cleaner.end_abandoned_visits([task])
+    assert engine.provider.reaped == []
+    cleaner.end_abandoned_visits([task])
+    assert [dict(labels) for labels in engine.provider.reaped] == [{"taskq.queue": "q", "taskq.task": "T-1"}]
+    assert folders.ahead.exists()
 
 
 def test_work_of_a_crashed_attempt_without_a_result_is_never_deleted(engine: Engine, cleaner: Cleaner) -> None:

@@ -83,6 +83,7 @@ def test_a_task_has_every_default_settled(settle: Settle, tmp_path: Path) -> Non
         ("agent", "oracle", "scripted"),
         ("agent_command", "make it", "make all"),
         ("model", "large", "small"),
+        ("variant", "high", "low"),
         ("sandbox", "docker", "local"),
         ("network", "open", "none"),
         ("priority", 0, 7),

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -11,7 +12,8 @@ from orchestration.core.errors import (
 )
 from orchestration.core.models import Task
 from orchestration.core.status import Status
-from orchestration.engine.lease import hold
+from orchestration.engine.ahead import clear_ahead, set_ahead
+from orchestration.engine.lease import hold, is_held
 from orchestration.engine.operate import Operator
 from tests.engine.conftest import Engine
 from tests.engine.fakes import FAILED, START, a_revision, a_run
@@ -63,6 +65,77 @@ def test_a_landing_that_is_refused_leaves_the_task_in_review(engine: Engine, ope
     engine.repository.on_land = refuse
     with pytest.raises(RepositoryError):
         operator.approve("T-1", land="ff")
+    assert engine.task().status is Status.REVIEW
+
+
+def test_nothing_is_approved_while_its_sandbox_may_be_ahead(engine: Engine, operator: Operator) -> None:
+    in_review(engine)
+    folders = engine.records.folders("T-1", 1)
+    folders.root.mkdir(parents=True)
+    set_ahead(folders, at=START)
+    with pytest.raises(BusyError, match="collect it with: taskq collect T-1") as caught:
+        operator.approve("T-1", land="ff")
+    assert (caught.value.code, engine.task().status, engine.repository.landed) == ("uncollected", Status.REVIEW, [])
+    clear_ahead(folders)
+    assert operator.approve("T-1", land="ff").status is Status.DONE
+
+
+def test_nothing_is_approved_while_somebody_is_in_its_sandbox(engine: Engine, operator: Operator) -> None:
+    in_review(engine)
+    folders = engine.records.folders("T-1", 1)
+    folders.root.mkdir(parents=True)
+    with hold(folders.lease), pytest.raises(BusyError, match="leave that review first"):
+        operator.approve("T-1", land="ff")
+    assert (engine.task().status, engine.repository.landed) == (Status.REVIEW, [])
+    assert operator.approve("T-1", land="ff").status is Status.DONE
+
+
+def test_nobody_gets_into_a_sandbox_while_its_work_is_approved(engine: Engine, operator: Operator) -> None:
+    in_review(engine)
+    folders = engine.records.folders("T-1", 1)
+    folders.root.mkdir(parents=True)
+    held: list[bool] = []
+    engine.repository.on_land = lambda: held.append(is_held(folders.lease))
+    operator.approve("T-1", land="ff")
+    assert held == [True]
+
+
+def test_a_branch_on_which_a_person_committed_is_not_approved_around(engine: Engine, operator: Operator) -> None:
+    in_review(engine, branch="task/t-1")
+    engine.repository.tips["refs/heads/task/t-1"] = "9" * 40
+    with pytest.raises(BusyError, match="branch task/t-1 is at 999999999999") as caught:
+        operator.approve("T-1", land="ff")
+    assert (caught.value.code, engine.repository.landed) == ("branch_ahead", [])
+    engine.repository.tips["refs/heads/task/t-1"] = a_revision().commit
+    assert operator.approve("T-1", land="ff").status is Status.DONE
+
+
+@pytest.mark.parametrize(("kept", "is_refused"), [("9" * 40, True), (None, False), ("8" * 40, False)])
+def test_of_a_revision_that_was_not_published_only_a_person_s_commits_are_in_the_way(
+    engine: Engine, operator: Operator, kept: str | None, *, is_refused: bool
+) -> None:
+    """The branch is where it was before, or where a person put it: then its tip is what had to be kept."""
+    engine.add("T-1", status=Status.REVIEW, revision=replace(a_revision(), published=False), branch="task/t-1")
+    engine.repository.tips["refs/heads/task/t-1"] = "9" * 40
+    engine.repository.kept = kept
+    if is_refused:
+        with pytest.raises(BusyError, match="merge the branch yourself"):
+            operator.approve("T-1", land="none")
+    else:
+        assert operator.approve("T-1", land="none").status is Status.DONE
+
+
+def test_a_repository_that_cannot_be_looked_at_is_not_approved_blindly(
+    engine: Engine, operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_review(engine)
+
+    def refuse(*_arguments: object) -> None:
+        raise RepositoryError("no repository", code="no_repository")
+
+    monkeypatch.setattr(engine.repository, "inspect", refuse)
+    with pytest.raises(RepositoryError):
+        operator.approve("T-1", land="none")
     assert engine.task().status is Status.REVIEW
 
 

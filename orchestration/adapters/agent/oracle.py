@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 from typing import Final
 
+from orchestration.adapters.agent.base import PlainAgent
 from orchestration.adapters.agent.command import give_task
 from orchestration.adapters.agent.judgement import judge
 from orchestration.core.attempts import AttemptSpec
@@ -19,12 +20,8 @@ _PATCHES: Final = frozenset({".patch", ".diff"})
 _LARGEST: Final = 256 * 1024**2
 
 
-class OracleAgent:
+class OracleAgent(PlainAgent):
     """See `core.ports.Agent`."""
-
-    def plan(self, _sandbox: Sandbox, _job: AgentJob, _output: Output) -> AgentResult | None:
-        """Return None: a known solution needs no plan."""
-        return None
 
     def build(self, sandbox: Sandbox, job: AgentJob, output: Output) -> AgentResult:
         """See `core.ports.Agent.build`."""

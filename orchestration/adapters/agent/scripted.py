@@ -32,6 +32,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from orchestration.adapters.agent.base import PlainAgent
 from orchestration.adapters.agent.command import give_task
 from orchestration.adapters.agent.judgement import judge
 from orchestration.core.attempts import AttemptSpec
@@ -45,12 +46,8 @@ _MEANING: Final = MappingProxyType({"n": "\n", "t": "\t", "\\": "\\"})
 _LOUDEST_EXIT: Final = 255
 
 
-class ScriptedAgent:
+class ScriptedAgent(PlainAgent):
     """See `core.ports.Agent`. A fake: for tests and demos."""
-
-    def plan(self, _sandbox: Sandbox, _job: AgentJob, _output: Output) -> AgentResult | None:
-        """Return None: the script is the plan."""
-        return None
 
     def build(self, sandbox: Sandbox, job: AgentJob, output: Output) -> AgentResult:
         """See `core.ports.Agent.build`."""

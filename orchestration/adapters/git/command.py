@@ -3,8 +3,7 @@
 Guarantees: no discovery, no inherited environment, a time limit that ends every descendant, bounded output.
 Not responsible for: checking arguments; refs, paths and ids are checked before they come here.
 
-GitPython starts the process and its own reading is not used: ``execute`` adds to the inherited environment (hence
-``env -i``), has no bound on output, and waits for ever on a long stderr when output goes to a stream.
+No library between: see ``docs/decisions/0007-git-as-a-process.md``.
 """
 
 import os
@@ -18,14 +17,11 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import BinaryIO, Final
 
 from orchestration.adapters.git.environment import host_environment, operator_environment, walled
 from orchestration.adapters.git.escape import last_line, shown
 from orchestration.core.errors import GitError
-
-if TYPE_CHECKING:
-    from git.cmd import Git
 
 _CHUNK: Final = 256 * 1024
 _STDERR_KEPT: Final = 16 * 1024
@@ -85,7 +81,7 @@ class HostGit:
         Raises: GitError when it ends with a code that is not *expected*, takes too long or says more than *limit*.
         """
         command = _bounded(walled(arguments, config), memory)
-        process = _Process(self._start(place, command, stdin), arguments[0], self.timeout)
+        process = self._start(place, arguments[0], command, stdin)
         parts: list[bytes] = []
         with closing(process.chunks()) as chunks:
             size = 0
@@ -103,48 +99,52 @@ class HostGit:
 
         Raises: GitError, also after the last chunk, when git failed.
         """
-        process = _Process(self._start(place, walled(arguments, config), stdin), arguments[0], self.timeout)
+        process = self._start(place, arguments[0], walled(arguments, config), stdin)
         yield from process.chunks()
         process.answer(b"", (0,), place)
 
     def operator(self, place: Place, *arguments: str, expected: Collection[int] = (0,)) -> Answer:
         """Run git as `run` does, but with the operator's own configuration in view: for reading settings only."""
         environment = {**operator_environment(), **place.environment}
-        process = _Process(self._spawn(environment, walled(arguments), b""), arguments[0], self.timeout)
+        process = self._spawn(environment, arguments[0], walled(arguments), b"")
         with closing(process.chunks()) as chunks:
             output = b"".join(chunks)
         return process.answer(output, expected, place)
 
-    def _start(self, place: Place, command: list[str], stdin: bytes | BinaryIO) -> "Git.AutoInterrupt":
+    def _start(self, place: Place, verb: str, command: list[str], stdin: bytes | BinaryIO) -> "_Process":
         who = {
             f"GIT_{role}_{part}": value
             for role in ("AUTHOR", "COMMITTER")
             for part, value in (("NAME", self.name), ("EMAIL", self.email))
         }
-        return self._spawn({**host_environment(self.home), **who, **place.environment}, command, stdin)
+        return self._spawn({**host_environment(self.home), **who, **place.environment}, verb, command, stdin)
 
     def _spawn(
-        self, environment: Mapping[str, str], command: list[str], stdin: bytes | BinaryIO
-    ) -> "Git.AutoInterrupt":
-        from git.cmd import Git  # noqa: PLC0415 - half a second to load, and `taskq add` must not pay it
-
-        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        assignments = [f"{name}={value}" for name, value in environment.items()]
+        self, environment: Mapping[str, str], verb: str, command: list[str], stdin: bytes | BinaryIO
+    ) -> "_Process":
+        if not self.home.is_dir():
+            self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         with ExitStack() as stack:
-            source: BinaryIO | None = None
+            source: BinaryIO | int = subprocess.DEVNULL
             if not isinstance(stdin, bytes):
                 source = stdin
             elif stdin:
                 source = stack.enter_context(tempfile.TemporaryFile())
                 source.write(stdin)
                 source.seek(0)
-            return Git(str(self.home)).execute(
-                ["/usr/bin/env", "-i", *assignments, *command],
-                istream=source,
-                as_process=True,
-                shell=False,
-                start_new_session=True,
-            )
+            try:
+                started = subprocess.Popen(  # noqa: S603 - no shell, and `walled` wrote it
+                    command,
+                    stdin=source,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    cwd=self.home,
+                    env=environment,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise GitError(f"git cannot be started: {error.strerror}", code="git_missing") from error
+        return _Process(started, verb, self.timeout)
 
 
 def _bounded(command: list[str], memory: int | None) -> list[str]:
@@ -157,11 +157,8 @@ def _bounded(command: list[str], memory: int | None) -> list[str]:
 class _Process:
     """A running git: its output in chunks, its stderr's tail, its end within the time limit."""
 
-    def __init__(self, handle: "Git.AutoInterrupt", verb: str, timeout: timedelta) -> None:
-        if handle.proc is None:
-            raise GitError(f"git {verb} did not start", code="git_missing")
-        self._handle = handle
-        self._process: subprocess.Popen[bytes] = handle.proc
+    def __init__(self, process: "subprocess.Popen[bytes]", verb: str, timeout: timedelta) -> None:
+        self._process = process
         self._verb = verb
         self._deadline = time.monotonic() + timeout.total_seconds()
         self._stderr = b""

@@ -68,7 +68,7 @@ def git_program() -> str:
 def host_environment(home: Path) -> Mapping[str, str]:
     """Return all variables of a git process whose home is *home*, an empty folder of ours."""
     return {
-        "PATH": f"{Path(git_program()).parent}:/usr/bin:/bin",
+        "PATH": f"{git_program().rpartition('/')[0]}:/usr/bin:/bin",
         "HOME": str(home),
         "XDG_CONFIG_HOME": str(home),
         "LANG": "C",

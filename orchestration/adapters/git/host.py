@@ -16,7 +16,8 @@ from orchestration.adapters.git.escape import shown
 from orchestration.adapters.git.layout import Layout
 from orchestration.support.trees import remove_tree
 
-_FOLDERS: Final = ("objects", "objects/info", "objects/pack", "refs", "refs/heads", "refs/tags")
+_FOLDERS: Final = ("objects", "objects/info", "refs")
+"""What git wants to see before it takes a folder for a repository, and where we write; it makes the rest itself."""
 _BARE: Final = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n"
 
 
@@ -73,19 +74,11 @@ class Host:
             yield Path(folder)
 
     def make_bare(self, target: Path, *borrowed: Path, branch: str = "none") -> None:
-        """Make a repository at *target* in one step; one that somebody else just made there is as good.
-
-        Written as plain files, as gitrepository-layout(5) has them: to start git for this would take most of the time
-        that a small task's git takes in all.
-        """
+        """Make a repository at *target* in one step; one that somebody else just made there is as good."""
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(dir=target.parent, prefix=".new-"))
         try:
-            for inner in _FOLDERS:
-                (fresh / inner).mkdir()
-            (fresh / "HEAD").write_text(f"ref: refs/heads/{branch}\n", encoding="utf-8")
-            (fresh / "config").write_text(_BARE, encoding="utf-8")
-            borrow(fresh, *borrowed)
+            write_bare(fresh, *borrowed, branch=branch)
             fresh.rename(target)
         except OSError:
             remove_tree(fresh)
@@ -95,6 +88,19 @@ class Host:
     @property
     def _own(self) -> Path:
         return self.state_root / "git"
+
+
+def write_bare(folder: Path, *borrowed: Path, branch: str) -> None:
+    """Make a repository of the empty *folder*, which nobody else knows yet; *borrowed* are object stores that it sees.
+
+    Written as plain files, as gitrepository-layout(5) has them: to start git for this would take most of the time
+    that a small task's git takes in all.
+    """
+    for inner in _FOLDERS:
+        (folder / inner).mkdir()
+    (folder / "HEAD").write_text(f"ref: refs/heads/{branch}\n", encoding="utf-8")
+    (folder / "config").write_text(_BARE, encoding="utf-8")
+    borrow(folder, *borrowed)
 
 
 def borrow(repository: Path, *stores: Path) -> None:

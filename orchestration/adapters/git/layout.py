@@ -180,8 +180,10 @@ def _git_dir_of(folder: Path) -> Path | None:
 
 
 def _is_git_dir(folder: Path) -> bool:
+    if not (folder / "HEAD").is_file():
+        return False
     is_main = (folder / "objects").is_dir() and (folder / "refs").is_dir()
-    return (folder / "HEAD").is_file() and (is_main or (folder / "commondir").is_file())
+    return is_main or (folder / "commondir").is_file()
 
 
 def _common_dir(git_dir: Path) -> Path:

@@ -5,7 +5,7 @@ or an archive, is judged in quarantine, and only then is in the operator's repos
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,7 @@ from orchestration.adapters.git.base_tree import GitBaseTree
 from orchestration.adapters.git.checkout import gitlinks
 from orchestration.adapters.git.command import Place
 from orchestration.adapters.git.escape import shown
-from orchestration.adapters.git.host import Host, erase
+from orchestration.adapters.git.host import Host, erase, write_bare
 from orchestration.adapters.git.layout import Layout
 from orchestration.core import naming
 from orchestration.core.attempts import AttemptFolders, AttemptSpec
@@ -116,12 +116,12 @@ class GitWorkspace:
         git, host = self.host.git, self.host
         folders.base.unlink(missing_ok=True)
         folders.base.symlink_to(kept / "objects")
-        host.make_bare(folders.git, BORROWED, branch=spec.branch)
+        folders.git.mkdir(mode=0o700)
+        write_bare(folders.git, BORROWED, branch=spec.branch)
         branch = f"refs/heads/{spec.branch}"
         if spec.start_commit != spec.base_commit:
             cache.fetch(host, found, into=folders.git, ref=refs.start_ref(spec), to=branch)
-        for ref, commit in ((branch, spec.start_commit), *_origin(spec)):
-            _write_ref(folders.git / ref, commit)
+        _write_refs(folders.git, {branch: spec.start_commit, **dict(_origin(spec))})
         config = _config(host.identity_name, host.identity_email)
         (folders.git / "config").write_text(config, encoding="utf-8")
         folders.workspace.mkdir(mode=0o700, parents=True)
@@ -187,7 +187,7 @@ def _origin(spec: AttemptSpec) -> Iterator[tuple[str, str]]:
         yield f"refs/remotes/origin/{name}", spec.base_commit
 
 
-def _write_ref(loose_ref: Path, commit: str) -> None:
-    """Write a ref of a repository that nobody has seen yet."""
-    loose_ref.parent.mkdir(parents=True, exist_ok=True)
-    loose_ref.write_text(f"{commit}\n", encoding="ascii")
+def _write_refs(git_dir: Path, commits: Mapping[str, str]) -> None:
+    """Write the refs of a repository that nobody has seen yet, all in one file; see git-pack-refs(1)."""
+    lines = "".join(f"{commit} {ref}\n" for ref, commit in sorted(commits.items()))
+    (git_dir / "packed-refs").write_text(f"# pack-refs with: sorted \n{lines}", encoding="utf-8")

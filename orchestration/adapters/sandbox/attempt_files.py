@@ -29,7 +29,8 @@ def make_folders(folders: AttemptFolders) -> None:
     """Make what is missing; the agent may write *data*, so nothing deeper in it is touched. Raises: StorageError."""
     try:
         for folder in (folders.workspace, folders.git, folders.config, folders.data, folders.out):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not folder.is_dir():
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in ("home", "tmp", "run"):
             with suppress(FileExistsError):
                 (folders.data / name).mkdir(mode=0o700)
@@ -56,10 +57,16 @@ def hand_over(tops: Iterable[Path], owner: Owner) -> None:
             raise StorageError(f"cannot give {top} to the agent's user {owner[0]}: {error.strerror}") from error
 
 
-def _give(top: int, owner: Owner) -> None:
-    for _, folders, files, folder in os.fwalk(".", dir_fd=top, follow_symlinks=False):
-        for name in (*folders, *files):
-            os.chown(name, *owner, dir_fd=folder, follow_symlinks=False)
+def _give(folder: int, owner: Owner) -> None:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                inner = os.open(entry.name, _FOLDER, dir_fd=folder)
+                try:
+                    _give(inner, owner)
+                finally:
+                    os.close(inner)
+            os.chown(entry.name, *owner, dir_fd=folder, follow_symlinks=False)
 
 
 def put_config(folders: AttemptFolders, name: str, content: bytes, *, owner: Owner | None = None) -> None:

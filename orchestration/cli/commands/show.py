@@ -2,7 +2,7 @@
 
 import click
 
-from orchestration.cli.observed import rows
+from orchestration.cli import agent_rows, observed
 from orchestration.cli.options import app, id_option, json_option, queue_option
 from orchestration.cli.output import print_json, say
 
@@ -20,12 +20,16 @@ def command(ctx: click.Context, /, *, identifier: str, as_json: bool) -> None:
         print_json(facts)
         return
     text = facts.pop("text", None) or ""
+    for told in ("model", "variant", "usage"):
+        del facts[told]
     if facts["run"] is not None:
-        facts["run"].pop("observed")
+        for told in ("observed", "session", "is_resumed"):
+            del facts["run"][told]
     for name, value in facts.items():
         if value not in (None, [], {}, False):
             say(f"{name + ':':<15}{_spell(value)}")
-    for name, value in rows(brief.sandbox) if brief.sandbox is not None else ():
+    sandbox = observed.rows(brief.sandbox) if brief.sandbox is not None else ()
+    for name, value in (*agent_rows.rows(brief.task), *sandbox):
         say(f"{name + ':' if name else '':<15}{value}")
     say(f"\n{text}")
 

@@ -1,4 +1,4 @@
-"""Setup: resolve the base, make the workspace, open the sandbox."""
+"""Setup: resolve the base, make the workspace (or go on in the one that there is), open the sandbox."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from orchestration.core.ports import AttemptRecords, BaseTree, Repository, Works
 from orchestration.core.toolchain import TOOLCHAIN_FILE, Toolchain
 from orchestration.pipeline.room import Room
 from orchestration.pipeline.stage import Attempt, OpenLog
+from orchestration.pipeline.stages.resume import resume
 from orchestration.support.toolchain import TOOLCHAIN_LIMIT, parse_toolchain
 
 
@@ -26,20 +27,29 @@ def setup(
     observe: Observer,
 ) -> Attempt:
     """Return the attempt with its base resolved, its workspace made and its sandbox open."""
-    facts = repository.inspect(Path(attempt.task.repo), attempt.task.base, None)
-    start = _start(attempt.task, facts.base_commit, repository=repository, dirty_run=dirty_run)
-    spec = replace(attempt.spec, base_commit=facts.base_commit, start_commit=start)
-    if dirty_run:
-        room.end_leftovers(spec)
-    workspace.prepare(spec, attempt.folders)
-    tree = workspace.base(spec)
-    spec = replace(spec, toolchain=_toolchain(spec, tree))
-    attempt = replace(attempt, spec=spec)
-    spec = replace(spec, image=_image(attempt, tree, room=room, log_of=log_of))
+    if attempt.is_resumed:
+        attempt = resume(attempt, repository=repository, records=records)
+    else:
+        attempt = _based(attempt, repository=repository, dirty_run=dirty_run)
+    if attempt.is_resumed or dirty_run:
+        room.end_leftovers(attempt.spec)
+    if not attempt.is_resumed:
+        workspace.prepare(attempt.spec, attempt.folders)
+    tree = workspace.base(attempt.spec)
+    attempt = replace(attempt, spec=replace(attempt.spec, toolchain=_toolchain(attempt.spec, tree)))
+    spec = replace(attempt.spec, image=_image(attempt, tree, room=room, log_of=log_of))
+    attempt.folders.result.unlink(missing_ok=True)  # what it says is collected is not all that there will be
     records.save_spec(spec)  # whoever finds it may collect: from here on the workspace is complete
     opened = room.enter(spec).facts
     observe(SandboxOpened(task=attempt.task, facts=opened))
     return replace(attempt, spec=spec, prepared=True, collected=False, sandbox=opened)
+
+
+def _based(attempt: Attempt, *, repository: Repository, dirty_run: bool) -> Attempt:
+    """Return the attempt with the commits that it is about and starts from."""
+    facts = repository.inspect(Path(attempt.task.repo), attempt.task.base, None)
+    start = _start(attempt.task, facts.base_commit, repository=repository, dirty_run=dirty_run)
+    return replace(attempt, spec=replace(attempt.spec, base_commit=facts.base_commit, start_commit=start))
 
 
 def _toolchain(spec: AttemptSpec, tree: BaseTree) -> Toolchain:

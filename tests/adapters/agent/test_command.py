@@ -21,6 +21,8 @@ def test_the_text_is_on_stdin_and_in_a_file(work: Callable[..., Any]) -> None:
 def test_the_model_is_told_when_there_is_one(work: Callable[..., Any]) -> None:
     assert work(CommandAgent(), agent_command='echo "${TASKQ_MODEL-none}"', model="large")[1] == "large\n"
     assert work(CommandAgent(), agent_command='echo "${TASKQ_MODEL-none}"')[1] == "none\n"
+    assert work(CommandAgent(), agent_command='echo "${TASKQ_VARIANT-none}"', variant="high")[1] == "high\n"
+    assert work(CommandAgent(), agent_command='echo "${TASKQ_VARIANT-none}"')[1] == "none\n"
 
 
 def test_the_result_carries_the_command_as_given(work: Callable[..., Any]) -> None:

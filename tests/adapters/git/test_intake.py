@@ -161,10 +161,10 @@ def test_intake_starts_one_git_process(world: World, monkeypatch: pytest.MonkeyP
     assert log.read_text() == "x\n"
 
 
-def test_intake_loads_neither_gitpython_nor_filelock() -> None:
+def test_intake_loads_neither_filelock_nor_the_engines_client() -> None:
     code = (
         "import sys, orchestration.adapters.git.intake, orchestration.adapters.git.repository;"
-        "print([name for name in ('git', 'filelock', 'asyncio', 'docker') if name in sys.modules])"
+        "print([name for name in ('filelock', 'asyncio', 'docker') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

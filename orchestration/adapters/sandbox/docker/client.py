@@ -9,7 +9,16 @@ Not responsible for: engines that are not local, uploads and builds; they are ta
 import json as codec
 import select
 import socket
-from http.client import HTTPConnection, HTTPResponse
+from http.client import (
+    CONTINUE,
+    NO_CONTENT,
+    NOT_MODIFIED,
+    SWITCHING_PROTOCOLS,
+    HTTPConnection,
+    HTTPException,
+    HTTPMessage,
+    HTTPResponse,
+)
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -19,10 +28,53 @@ from docker.transport import UnixHTTPAdapter
 from requests.structures import CaseInsensitiveDict
 
 _LOCAL: Final = "http+docker://"
+_LONGEST_HEADERS: Final = 1 << 16
+_WITHOUT_BODY: Final = frozenset({SWITCHING_PROTOCOLS, NO_CONTENT, NOT_MODIFIED})
+
+
+class _Response(HTTPResponse):
+    """An answer whose headers are read as lines: to read them as a mail took longer than the rest of a small answer."""
+
+    headers: Any
+
+    def begin(self) -> None:
+        """Read what is before the body. Raises: OSError, HTTPException."""
+        if self.headers is not None:
+            return
+        version, status, reason = self._read_status()  # type: ignore[attr-defined]
+        while status == CONTINUE:
+            self._read_headers()
+            version, status, reason = self._read_status()  # type: ignore[attr-defined]
+        self.code = self.status = status
+        self.reason = reason.strip()
+        self.version = 11 if version == "HTTP/1.1" else 10
+        self.headers = self.msg = self._read_headers()
+        self.chunked = self.headers.get("Transfer-Encoding", "").lower() == "chunked"
+        self.chunk_left = None
+        self.will_close = self._check_close()  # type: ignore[attr-defined]
+        length = self.headers.get("Content-Length", "")
+        self.length = int(length) if length.isdecimal() and not self.chunked else None
+        if status in _WITHOUT_BODY:
+            self.length = 0
+        if self.length is None and not self.chunked:
+            self.will_close = True
+
+    def _read_headers(self) -> HTTPMessage:
+        found = HTTPMessage()
+        size = 0
+        while (line := self.fp.readline(_LONGEST_HEADERS)).strip():
+            size += len(line)
+            if size > _LONGEST_HEADERS:
+                raise HTTPException("the engine's headers are too long")
+            name, _, value = line.decode("iso-8859-1").partition(":")
+            found[name.strip()] = value.strip()
+        return found
 
 
 class _Connection(HTTPConnection):
     """A connection to a socket in the file system."""
+
+    response_class = _Response
 
     def __init__(self, path: str) -> None:
         super().__init__("localhost")

@@ -12,7 +12,7 @@ from typing import Any, Final
 from docker.types import LogConfig, Mount, Ulimit
 
 from orchestration.adapters.sandbox.docker.users import KEEPER
-from orchestration.adapters.sandbox.egress.egress import PROXY_SOCKET
+from orchestration.adapters.sandbox.egress.names import PROXY_SOCKET
 from orchestration.core.attempts import AttemptFolders, AttemptSpec
 from orchestration.core.naming import container_name
 

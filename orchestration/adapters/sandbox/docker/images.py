@@ -14,7 +14,6 @@ from typing import Final
 
 from docker.errors import ImageNotFound
 
-from orchestration.adapters.sandbox.docker.build import Build, BuildFailedError, context, run
 from orchestration.adapters.sandbox.docker.engine import Engine
 from orchestration.core.errors import SandboxError, UsageError
 
@@ -81,6 +80,8 @@ def build_image(
     Raises: UsageError for a file without certificates; SandboxError, BuildFailedError.
     """
     started = time.monotonic()
+    from orchestration.adapters.sandbox.docker.build import Build, BuildFailedError, context, run  # noqa: PLC0415 - tarfile
+
     certificates = {f"certs/site-{number}.crt": found for number, found in enumerate(_certificates(ca_files), start=1)}
     is_here = base is not None and find(engine, base) is not None
     if base is not None and not is_here and not pull:

@@ -14,16 +14,15 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from orchestration.adapters.sandbox.attempt_files import hand_over, make_folders, no_secret
-from orchestration.adapters.sandbox.docker import images, toolchain
+from orchestration.adapters.sandbox.docker import images
 from orchestration.adapters.sandbox.docker.container import INSIDE, host_settings, proxy_variables, settings
 from orchestration.adapters.sandbox.docker.engine import Engine, Facts
 from orchestration.adapters.sandbox.docker.keeper import Keeper, remove
 from orchestration.adapters.sandbox.docker.sandbox import DockerSandbox
 from orchestration.adapters.sandbox.docker.users import Users, users_for
-from orchestration.adapters.sandbox.egress.egress import Egress
 from orchestration.adapters.sandbox.environment import environment
 from orchestration.core.attempts import AttemptFolders, AttemptSpec
 from orchestration.core.errors import SandboxError, TaskqError
@@ -31,6 +30,9 @@ from orchestration.core.facts import SandboxFacts
 from orchestration.core.ports import BaseTree, Command, Health, Output
 from orchestration.core.toolchain import Toolchain
 from orchestration.support.files import make_private_folder
+
+if TYPE_CHECKING:
+    from orchestration.adapters.sandbox.egress.egress import Egress
 
 KIND: Final = "docker"
 _FRESH: Final = 5.0
@@ -40,7 +42,7 @@ _PROBE: Final = (
     'cat "$TASKQ_CONFIG/probe"; '
     'for each in . ../git ../data "$TASKQ_OUT"; do '
     'probe=$each/.taskq-probe-$$; : >"$probe" && rm -f "$probe" || exit 1; done; '
-    "[ ! -e ../base ] || ls ../base/pack >/dev/null"
+    "[ ! -e ../base ] || ls ../base >/dev/null"
 )
 """Run before any agent: every folder is there, is the one that we made, and takes what the agent's user writes."""
 
@@ -80,6 +82,8 @@ class DockerSandboxProvider:
         """See `core.ports.SandboxProvider.prepare`: the id of the image, with what the repository wants on it."""
         if spec.toolchain == Toolchain():
             return self._default_image()
+        from orchestration.adapters.sandbox.docker import toolchain  # noqa: PLC0415 - few repositories say anything
+
         return toolchain.prepare(
             self._engine,
             spec.toolchain,
@@ -191,7 +195,9 @@ def _make_ready(folders: AttemptFolders, users: Users) -> None:
         hand_over((folders.workspace, folders.git, folders.data, folders.out, folders.config), users.owner)
 
 
-def _way_out(spec: AttemptSpec, folders: AttemptFolders) -> Egress:
+def _way_out(spec: AttemptSpec, folders: AttemptFolders) -> "Egress":
+    from orchestration.adapters.sandbox.egress.egress import Egress  # noqa: PLC0415 - for an allow-list only
+
     make_private_folder(folders.logs)
     return Egress(
         folders.egress,

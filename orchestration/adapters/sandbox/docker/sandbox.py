@@ -4,19 +4,19 @@ Guarantees: `run` returns or raises; a container that died or was removed is nam
 everything it may, the guest included, is a command that was killed, and the container is started afresh for the next.
 """
 
-import re
 import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
 
 from orchestration.adapters.sandbox.archive import write_archive
 from orchestration.adapters.sandbox.attempt_files import put_config
 from orchestration.adapters.sandbox.docker.container import GUEST, INSIDE
 from orchestration.adapters.sandbox.docker.keeper import Keeper, State
+from orchestration.adapters.sandbox.docker.memory import MemoryKills
+from orchestration.adapters.sandbox.docker.services import DockerServices
 from orchestration.adapters.sandbox.docker.users import Users
 from orchestration.adapters.sandbox.guest.session import GuestSession
 from orchestration.adapters.sandbox.hostile_files import components, fetch_file
@@ -24,10 +24,6 @@ from orchestration.core.attempts import AttemptFolders
 from orchestration.core.errors import SandboxError
 from orchestration.core.facts import SandboxFacts
 from orchestration.core.ports import Command, Exit, Output, discard_output
-
-_KILLED: Final = 128 + signal.SIGKILL
-_COUNT_KILLS: Final = "cat /sys/fs/cgroup/memory.events /sys/fs/cgroup/memory/memory.oom_control 2>/dev/null"
-_KILLS: Final = re.compile(rb"^oom_kill (\d{1,9})$", re.MULTILINE)
 
 
 class DockerSandbox:
@@ -57,12 +53,20 @@ class DockerSandbox:
         self._turn = threading.RLock()
         self._session: GuestSession | None = None
         self._is_stopped = False
-        self._kills = 0
+        self._kills = MemoryKills(environment, grace)
+        self._services = DockerServices(
+            keeper, self._open_guest, user=users.agent, environment=environment, kills=self._kills
+        )
 
     @property
     def facts(self) -> SandboxFacts:
         """See `core.ports.Sandbox.facts`."""
         return self._observe()
+
+    @property
+    def services(self) -> DockerServices:
+        """See `core.ports.Sandbox.services`."""
+        return self._services
 
     def start(self) -> None:
         """Start the container and make it ready for commands. Raises: SandboxError."""
@@ -74,6 +78,8 @@ class DockerSandbox:
         with self._turn:
             if self._is_stopped or self._session is None:
                 raise SandboxError("the sandbox was stopped and runs no more commands", code="sandbox_stopped")
+            if self._services.are_orphaned:
+                self._revive()
             started = time.monotonic()
             environment = {**self._environment, **command.env}
             try:
@@ -83,7 +89,8 @@ class DockerSandbox:
                     raise
                 self._revive(error)
                 ended = Exit(code=None, signal=signal.SIGKILL, elapsed=timedelta(seconds=time.monotonic() - started))
-            self._say_if_out_of_memory(ended, output)
+            if self._session is not None:
+                self._kills.explain(ended, self._session, output)
             return ended
 
     def send(self, name: str, content: bytes) -> str:
@@ -105,51 +112,41 @@ class DockerSandbox:
         session = self._session
         if session is not None:
             session.stop()
+        self._services.stop()
 
     def close(self) -> None:
-        """Give back the conversation with the guest; the container is its keeper's."""
+        """Give back the conversations with the guests; the container is its keeper's."""
+        self._hang_up()
+        self._services.close()
+
+    def _settle_in(self) -> None:
+        self._session = self._open_guest()
+        self._prepare(self)
+
+    def _open_guest(self) -> GuestSession:
+        stream = self._keeper.execute([GUEST, "serve"], user=self._users.agent)
+        try:
+            return GuestSession(stream, grace=self._grace)
+        except SandboxError as error:
+            said = stream.complaints.decode("utf-8", "backslashreplace").strip()
+            raise SandboxError(f"{error}{': ' + ascii(said) if said else ''}", code=error.code) from error
+
+    def _hang_up(self) -> None:
         session, self._session = self._session, None
         if session is not None:
             session.close()
 
-    def _settle_in(self) -> None:
-        stream = self._keeper.execute([GUEST, "serve"], user=self._users.agent)
-        try:
-            self._session = GuestSession(stream, grace=self._grace)
-        except SandboxError as error:
-            said = stream.complaints.decode("utf-8", "backslashreplace").strip()
-            raise SandboxError(f"{error}{': ' + ascii(said) if said else ''}", code=error.code) from error
-        self._prepare(self)
+    def _revive(self, lost: SandboxError | None = None) -> None:
+        """Start afresh, with no process left, when only a guest died.
 
-    def _revive(self, lost: SandboxError) -> None:
-        """Start afresh when only the guest died. Raises: SandboxError that says what became of the container."""
-        self.close()
+        Raises: SandboxError that says what became of the container.
+        """
+        self._hang_up()
         if self._keeper.has_ended():
             raise _lost(self._keeper.name, self._keeper.wait_until_ended()) from lost
+        self._services.hang_up()
         self._keeper.restart()
         self._settle_in()
-
-    def _say_if_out_of_memory(self, ended: Exit, output: Output) -> None:
-        """Tell a kill by the kernel for want of memory from any other: its counter has grown."""
-        if ended.timed_out or ended.stopped or (ended.signal != signal.SIGKILL and ended.code != _KILLED):
-            return
-        try:
-            kills = self._kills_for_memory()
-        except SandboxError:  # stopped or lost meanwhile: how the command ended is known all the same
-            return
-        if kills > self._kills:
-            output("stderr", b"taskq: the container ran out of its memory; raise limits.memory if that is right\n")
-        self._kills = kills
-
-    def _kills_for_memory(self) -> int:
-        """Return how often the kernel killed for want of memory in the container's control group, of either version."""
-        if self._session is None:
-            return 0
-        seen: list[bytes] = []
-        command = Command(argv=("/bin/sh", "-c", _COUNT_KILLS), timeout=self._grace)
-        self._session.run(command, lambda _stream, chunk: seen.append(chunk), environment=self._environment, cwd="/")
-        found = _KILLS.search(b"".join(seen))
-        return int(found[1]) if found is not None else 0
 
 
 def _lost(name: str, state: State) -> SandboxError:

@@ -20,14 +20,13 @@ from types import TracebackType
 from typing import IO, Final, Self
 
 from orchestration.adapters.sandbox.egress import policy, record
+from orchestration.adapters.sandbox.egress.names import PROXY_SOCKET
 from orchestration.core.errors import ConfigError, SandboxError
 from orchestration.core.facts import RefusedHost
 from orchestration.support.logs import get_logger
 
 log = get_logger()
 
-PROXY_SOCKET: Final = "proxy"
-"""The socket's name in its folder."""
 _MODULE: Final = "orchestration.adapters.sandbox.egress.forwarder"
 _BACKLOG: Final = 128
 _STARTS: Final = 5

@@ -24,7 +24,7 @@ import h11
 
 from orchestration.adapters.sandbox.egress import policy, record, request, upstream
 from orchestration.adapters.sandbox.egress.exchange import Exchange
-from orchestration.adapters.sandbox.egress.policy import WEB_PORTS, Policy, Refusal
+from orchestration.adapters.sandbox.egress.policy import OPERATORS_MACHINE, WEB_PORTS, Policy, Refusal
 from orchestration.adapters.sandbox.egress.relay import Way, as_it_is, relay
 from orchestration.adapters.sandbox.egress.request import MalformedRequestError, Request
 
@@ -169,9 +169,9 @@ def remedy(asked: Request, refusal: Refusal) -> str:
     """Return how the host is opened, in the words of the configuration."""
     entry = asked.host if asked.port in WEB_PORTS else f"{asked.host}:{asked.port}"
     match refusal:
-        case Refusal.NOT_LISTED | Refusal.PORT_NOT_LISTED:
+        case Refusal.NOT_LISTED | Refusal.PORT_NOT_LISTED if asked.host != OPERATORS_MACHINE:
             return f'to open it: allow = ["{entry}"] in .taskq.toml or config.toml'
-        case Refusal.PRIVATE:
+        case Refusal.PRIVATE | Refusal.NOT_LISTED | Refusal.PORT_NOT_LISTED:
             return f'an operator opens it with: allow_private = ["{entry}"] in config.toml'
         case _:
             return "an operator can open single addresses with allow_private in config.toml"

@@ -3,7 +3,8 @@
 Entries are ``HOST``, ``HOST:PORT``, ``.HOST`` or ``*.HOST`` (both: every name below HOST, at any depth, but not HOST
 itself), an address, or the name of a preset. Without a port: 80 and 443.
 Guarantees: names match exactly or at a dot; only an operator's private entry opens a private address, and for itself
-only; a link-local or metadata address takes a private entry that is that address.
+only; a link-local or metadata address takes a private entry that is that address. The operator's own machine has a
+name of its own, `OPERATORS_MACHINE`, which a private entry that is this name opens, and nothing else does.
 """
 
 import difflib
@@ -18,6 +19,8 @@ from orchestration.adapters.sandbox.egress.hosts import Address, literal, parse_
 from orchestration.adapters.sandbox.egress.presets import PRESETS
 
 WEB_PORTS: Final = frozenset({80, 443})
+OPERATORS_MACHINE: Final = "host.docker.internal"
+"""What 127.0.0.1 of the host is called in a sandbox, where 127.0.0.1 is the sandbox itself."""
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)", re.ASCII)
 
 
@@ -44,6 +47,10 @@ class Entry:
     def covers(self, host: str) -> bool:
         """Whether a canonical *host* is meant, on whatever port."""
         return host.endswith(f".{self.host}") if self.is_suffix else host == self.host
+
+    def opens_private(self, host: str) -> bool:
+        """Whether a canonical *host* that is covered may have a private address."""
+        return self.is_private and (host != OPERATORS_MACHINE or not self.is_suffix)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +87,7 @@ class Policy:
         open_here = [entry for entry in covering if port in entry.ports]
         if not open_here:
             return Refusal.PORT_NOT_LISTED
-        return Grant(host=host, private=any(entry.is_private for entry in open_here))
+        return Grant(host=host, private=any(entry.opens_private(host) for entry in open_here))
 
 
 def parse(entries: Iterable[str], *, private: Iterable[str] = ()) -> Policy:

@@ -1,4 +1,7 @@
-"""Connecting to an allowed host: its name is resolved once, and only an address that was checked is connected to."""
+"""Connecting to an allowed host: its name is resolved once, and only an address that was checked is connected to.
+
+The name of the operator's own machine is no name server's to resolve: it is 127.0.0.1.
+"""
 
 import ipaddress
 import socket
@@ -7,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from orchestration.adapters.sandbox.egress.hosts import Address
-from orchestration.adapters.sandbox.egress.policy import Grant, Refusal
+from orchestration.adapters.sandbox.egress.policy import OPERATORS_MACHINE, Grant, Refusal
 
 _ATTEMPTS: Final = 4
+_LOOPBACK: Final = "127.0.0.1"
 Resolve = Callable[[str, int], Iterable[tuple[Any, ...]]]
 """As `socket.getaddrinfo`; raises OSError."""
 
@@ -62,6 +66,8 @@ def connect(grant: Grant, port: int, *, seconds: float, resolve: Resolve = resol
 
 
 def _candidates(host: str, port: int, resolve: Resolve) -> list[_Candidate]:
+    if host == OPERATORS_MACHINE:
+        return [_Candidate(ipaddress.ip_address(_LOOPBACK), (_LOOPBACK, port))]
     try:
         found = [answer[4] for answer in resolve(host.strip("[]"), port)]
     except (OSError, UnicodeError) as error:

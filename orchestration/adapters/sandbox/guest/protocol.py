@@ -1,4 +1,4 @@
-"""The protocol between taskq and `taskq-guest serve`, version 1, over any two-way stream of bytes.
+"""The protocol between taskq and `taskq-guest serve`, version 2, over any two-way stream of bytes.
 
 Guarantees: what is decoded is well-formed to the last bit, whatever the guest sent; memory is bounded by one frame.
 Not responsible for: the order of frames beyond what is written here; that is the session's and the guest's.
@@ -10,12 +10,14 @@ From the host:
 
 - ``R`` run: time limit in ms (8), number of arguments (4, at least 1), number of variables (4), then the strings: the
   folder to start in, the arguments, the variables as ``NAME=value``. 4 MiB at most. Only while nothing runs.
+- ``T`` run on a terminal of its own, which is its stdin, stdout and stderr: rows (2), columns (2), then as ``R``.
+- ``W`` the terminal's size has changed: rows (2), columns (2). Void where there is none.
 - ``I`` stdin: up to 64 KiB for the command; of no size: there is no more. The next one only after ``a``.
 - ``E`` end what runs. Size 0. Void, as stdin is, when nothing runs: the host may not have heard yet.
 
 From the guest:
 
-- ``h`` hello: its protocol version (1). Once, first.
+- ``h`` hello: its protocol version (1 byte). Once, first.
 - ``o``, ``e``: what the command wrote to stdout, to stderr; 1 byte to 64 KiB.
 - ``a`` taken: the stdin was written (1), or nobody reads it any more (0).
 - ``x`` ended: flags (1; bit 0 the time limit ended it, bit 1 the host did), whether a signal ended the main process
@@ -23,10 +25,11 @@ From the guest:
 - ``f`` failed, the command was not started: what was tried (1: ``c`` the folder, ``p`` the program, ``s`` to start a
   process), Linux's error number (4), elapsed microseconds (8), the error in words (ASCII, 1 to 128).
 
-Each ``R`` is followed by exactly one ``x`` or ``f``, after all output and when no process of the command is left.
+Each ``R`` and ``T`` is followed by exactly one ``x`` or ``f``, after all output, when no process of it is left.
 A guest that is sent anything else ends all processes and then itself.
 """
 
+import os
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,11 +39,12 @@ from typing import Final, Literal
 
 from orchestration.core.ports import Stream
 
-VERSION: Final = 1
+VERSION: Final = 2
 CHUNK_LIMIT: Final = 1 << 16
 REQUEST_LIMIT: Final = 4 << 20
 _HEADER: Final = struct.Struct(">cI")
 _REQUEST: Final = struct.Struct(">QII")
+_SIZE: Final = struct.Struct(">HH")
 _ENDED: Final = struct.Struct(">BBBQ")
 _FAILED: Final = struct.Struct(">cIQ")
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -103,8 +107,15 @@ class Failed:
 Message = Hello | Written | Taken | Ended | Failed
 
 
-def encode_run(argv: Sequence[str], environment: Mapping[str, str], cwd: str, timeout: timedelta) -> bytes:
-    """Return the request to run a command. Raises: UnrunnableError."""
+def encode_run(
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    cwd: str,
+    timeout: timedelta,
+    *,
+    terminal: os.terminal_size | None = None,
+) -> bytes:
+    """Return the request to run a command, on a terminal where a size is given. Raises: UnrunnableError."""
     if not argv:
         raise UnrunnableError("it has no name")
     variables = [f"{name}={value}" for name, value in environment.items()]
@@ -117,10 +128,11 @@ def encode_run(argv: Sequence[str], environment: Mapping[str, str], cwd: str, ti
     if any(b"\0" in string for string in strings):
         raise UnrunnableError("it holds a NUL character")
     limit = max(0, timeout // _MILLISECOND)
-    payload = _REQUEST.pack(limit, len(argv), len(variables)) + b"".join(string + b"\0" for string in strings)
+    size = b"" if terminal is None else _size(terminal)
+    payload = size + _REQUEST.pack(limit, len(argv), len(variables)) + b"".join(string + b"\0" for string in strings)
     if len(payload) > REQUEST_LIMIT:
         raise UnrunnableError("Argument list too long")
-    return _frame(b"R", payload)
+    return _frame(b"R" if terminal is None else b"T", payload)
 
 
 def encode_stdin(chunk: bytes | memoryview) -> bytes:
@@ -128,6 +140,11 @@ def encode_stdin(chunk: bytes | memoryview) -> bytes:
     if len(chunk) > CHUNK_LIMIT:
         raise ValueError(f"{len(chunk)} bytes of stdin in one frame")
     return _frame(b"I", chunk)
+
+
+def encode_resize(terminal: os.terminal_size) -> bytes:
+    """Return that the terminal's size is now *terminal*."""
+    return _frame(b"W", _size(terminal))
 
 
 def encode_end() -> bytes:
@@ -176,6 +193,10 @@ class _Form:
 
 def _frame(kind: bytes, payload: bytes | memoryview) -> bytes:
     return b"".join((_HEADER.pack(kind, len(payload)), payload))
+
+
+def _size(terminal: os.terminal_size) -> bytes:
+    return _SIZE.pack(terminal.lines, terminal.columns)
 
 
 def _flag(number: int) -> bool:

@@ -7,8 +7,9 @@ Not responsible for: where the stream comes from, and what is left when it is lo
 
 import contextlib
 import errno
+import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Final, Protocol
 
@@ -30,7 +31,7 @@ from orchestration.adapters.sandbox.guest.protocol import (
     encode_stdin,
 )
 from orchestration.core.errors import SandboxError
-from orchestration.core.ports import Command, Exit, Output
+from orchestration.core.ports import Command, Exit, Output, Stream
 
 START: Final = timedelta(seconds=60)
 """How long a guest may take to start on a machine that is very busy."""
@@ -54,10 +55,30 @@ class ByteStream(Protocol):
         ...
 
 
+class Terminal(Protocol):
+    """A person's terminal."""
+
+    def size(self) -> os.terminal_size:
+        """Return how large it is now."""
+        ...
+
+    def show(self, stream: Stream, content: bytes) -> None:
+        """Write what the program says."""
+        ...
+
+    def joined(self, say: Callable[[bytes], None]) -> contextlib.AbstractContextManager[Callable[[], object]]:
+        """Give what is typed, and each new size, as frames to *say* while the block lasts; yield what takes each ``a``.
+
+        *say* raises SandboxError when the guest is lost.
+        """
+        ...
+
+
 class GuestSession:
     """One guest; it runs one command at a time. *grace* is how long, past its time limit, a command's death may take.
 
-    It owns *stream*. Raises, when made: SandboxError (``guest_lost``) for a guest that does not say hello.
+    It owns *stream*. Raises, when made: SandboxError (``guest_lost``) for a guest that does not say hello, and
+    (``image_unfit``) for one of another version.
     """
 
     def __init__(self, stream: ByteStream, *, grace: timedelta, start: timedelta = START) -> None:
@@ -92,8 +113,23 @@ class GuestSession:
             except UnrunnableError as error:
                 return _refused(" ".join(command.argv[:1]), str(error), output)
             with self._started(command, request) as deadline:
-                answer = self._attend(command.stdin, output, deadline)
+                chunks = _chunks(command.stdin)
+                self._say(next(chunks))
+                answer = self._attend(lambda: self._say(next(chunks, b"")), output, deadline)
         return _exit(answer, command.argv[0], cwd, output)
+
+    def interact(self, command: Command, terminal: Terminal, *, environment: Mapping[str, str], cwd: str) -> Exit:
+        """Run *command* as `run`, on a terminal of its own that is joined to the person's; its *stdin* is not used."""
+        with self._turn:
+            self._check()
+            variables = {**environment, **command.env}
+            try:
+                request = encode_run(command.argv, variables, cwd, command.timeout, terminal=terminal.size())
+            except UnrunnableError as error:
+                return _refused(" ".join(command.argv[:1]), str(error), terminal.show)
+            with self._started(command, request) as deadline, terminal.joined(self._say) as taken:
+                answer = self._attend(taken, terminal.show, deadline)
+        return _exit(answer, command.argv[0], cwd, terminal.show)
 
     def stop(self) -> None:
         """End what runs, from any thread; its `run` returns with ``stopped``. Later runs refuse."""
@@ -117,8 +153,14 @@ class GuestSession:
         except BaseException:
             self.close()
             raise
-        if first != Hello(VERSION):
-            raise self._lose(f"the sandbox's guest speaks another language: {first}; rebuild its image")
+        match first:
+            case Hello(version) if version == VERSION:
+                return
+            case Hello(version):
+                why = f"the sandbox's guest is of version {version}, not {VERSION}; make its image anew with: "
+                raise self._lose(f"{why}taskq build-image", code="image_unfit")
+            case _:
+                raise self._lose(f"the sandbox's guest speaks another language: {first}")
 
     def _check(self) -> None:
         if self._is_stopped:
@@ -144,10 +186,8 @@ class GuestSession:
             finally:
                 self._running = None
 
-    def _attend(self, stdin: bytes, output: Output, deadline: Deadline) -> Ended | Failed:
-        """Carry bytes until the guest says that the command's whole tree is dead."""
-        chunks = _chunks(stdin)
-        self._say(next(chunks))
+    def _attend(self, feed: Callable[[], object], output: Output, deadline: Deadline) -> Ended | Failed:
+        """Carry bytes until the guest says that the command's whole tree is dead; *feed* follows up taken stdin."""
         while True:
             message = self._next()
             match message:
@@ -155,9 +195,8 @@ class GuestSession:
                     with deadline.paused():
                         output(message.stream, message.content)
                 case Taken():
-                    chunk = next(chunks, None) if message.is_open else None
-                    if chunk is not None:
-                        self._say(chunk)
+                    if message.is_open:
+                        feed()
                 case Ended() | Failed():
                     return message
                 case Hello():

@@ -4,6 +4,7 @@
  *   taskq-guest serve               run commands for the host, which speaks the protocol of protocol.py on fds 0 and 1
  *   taskq-guest hold [PORT SOCKET]  keep the sandbox alive until fd 0 ends; with PORT and SOCKET, relay connections
  *                                   from 127.0.0.1:PORT to the unix socket SOCKET
+ *   taskq-guest dial PORT           join fds 0 and 1 with a connection to 127.0.0.1:PORT
  *   taskq-guest --version           say which one this is
  *
  * serve guarantees:
@@ -17,7 +18,12 @@
  * hold guarantees: it listens on the loopback address only; half-closes are passed on; at most 64 KiB wait in each
  * direction of at most 128 connections, later ones wait in the backlog.
  *
- * Exit status: 0 when fd 0 has ended (hold: also on SIGTERM), 1 when it cannot work here, 2 for wrong usage or input.
+ * dial guarantees: it ends once the server has finished and all that it said is written, which is how an engine's exec
+ * shows an end. The end of fd 0 is passed on as a half-close; as it may as well mean that nobody is there any more, the
+ * server has 5 seconds from then on.
+ *
+ * Exit status: 0 when fd 0 has ended (hold: also on SIGTERM; dial: also when the server has finished), 1 when it cannot
+ * work here or nobody listens, 2 for wrong usage or input.
  * Build: cc -O2 -static -o taskq-guest taskq-guest.c
  */
 #define _GNU_SOURCE
@@ -43,20 +49,22 @@
 #include <unistd.h>
 
 enum {
-    VERSION = 1,
+    VERSION = 2,
     HEADER = 5,                 /* a frame: its type, the size of its payload (big-endian, as all numbers), payload */
     CHUNK_LIMIT = 64 << 10,     /* payload of stdin, stdout, stderr */
     REQUEST_LIMIT = 4 << 20,    /* payload of run */
     REQUEST_FIXED = 16,         /* of it: time limit in ms (8), number of arguments (4), of variables (4) */
+    SIZE = 4,                   /* of a terminal: rows (2), columns (2) */
     OUTGOING_LIMIT = 256 << 10, /* output of a command that may wait for the host */
     ANSWERS = 1 << 10,          /* room beside it for all other frames */
     SMALLEST_READ = 4 << 10,    /* with less room than this, output waits in its pipe */
+    TERMINAL_HOLDS = 1 << 20,   /* more than can wait in a terminal */
     CHASES = 2000,
     PID_COUNT = 4 << 20, /* the kernel's own limit */
 };
 static const uint64_t LONGEST_MS = UINT64_C(1) << 40; /* longer time limits are this long: 35 years */
 
-enum { RUN = 'R', STDIN = 'I', END = 'E' };                                               /* frames from the host */
+enum { RUN = 'R', TERMINAL = 'T', RESIZE = 'W', STDIN = 'I', END = 'E' };                 /* frames from the host */
 enum { HELLO = 'h', TAKEN = 'a', STDOUT = 'o', STDERR = 'e', ENDED = 'x', FAILED = 'f' }; /* frames to the host */
 enum { TRIED_CWD = 'c', TRIED_PROGRAM = 'p', TRIED_PROCESS = 's' };                       /* what `failed` names */
 enum { TIMED_OUT = 1, END_ASKED = 2 };                                                    /* flags of `ended` */
@@ -78,6 +86,7 @@ static struct {
     int status, flags;
     int ours[PIPES];    /* our ends; -1 when closed */
     size_t left[PIPES]; /* while draining: how much of OUTPUT and ERRORS is still to be forwarded */
+    bool has_terminal;  /* in place of the first three pipes; both of our ends are the same */
     bool input_is_over; /* the host has no more stdin */
     unsigned char chunk[CHUNK_LIMIT];
     size_t chunk_start, chunk_end;
@@ -325,6 +334,8 @@ static _Noreturn void become(char *text, size_t arguments, size_t variables, int
         _exit(127);
     for (int i = FEED; i <= ERRORS; i++)
         dup2(theirs[i], i);
+    if (job.has_terminal)
+        ioctl(FEED, TIOCSCTTY, 0);
     char **vector = calloc(arguments + variables + 2, sizeof *vector);
     if (vector) {
         failure.tried = TRIED_CWD;
@@ -348,8 +359,44 @@ static size_t count_strings(const unsigned char *text, size_t size) {
     return count;
 }
 
-/* Start the command that a request describes; either it is running then, or `failed` is said. */
-static void start(unsigned char *payload, size_t size) {
+static int copy_of(int descriptor) {
+    return fcntl(descriptor, F_DUPFD_CLOEXEC, 3);
+}
+
+static void resize(const unsigned char *size) {
+    struct winsize wanted = {.ws_row = (uint16_t)get_number(size, 2), .ws_col = (uint16_t)get_number(size + 2, 2)};
+    ioctl(job.ours[OUTPUT], TIOCSWINSZ, &wanted);
+}
+
+/* Make what joins us with a command; return whether all of it was made. */
+static bool make_pipes(int theirs[PIPES]) {
+    for (int i = 0; i < PIPES; i++)
+        theirs[i] = job.ours[i] = -1;
+    for (int i = job.has_terminal ? REPORT : FEED; i < PIPES; i++) {
+        int ends[2];
+        if (pipe2(ends, O_CLOEXEC))
+            return false;
+        theirs[i] = ends[i != FEED];
+        job.ours[i] = ends[i == FEED];
+    }
+    if (job.has_terminal) {
+        char name[64];
+        int master = job.ours[OUTPUT] = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+        if (master < 0 || unlockpt(master) || ptsname_r(master, name, sizeof name) ||
+            (theirs[FEED] = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC)) < 0 ||
+            (theirs[OUTPUT] = copy_of(theirs[FEED])) < 0 || (theirs[ERRORS] = copy_of(theirs[FEED])) < 0 ||
+            (job.ours[FEED] = copy_of(master)) < 0)
+            return false;
+    }
+    for (int i = 0; i < PIPES; i++)
+        if (job.ours[i] >= 0)
+            make_nonblocking(job.ours[i]);
+    return true;
+}
+
+/* Start the command that a request describes; either it is running then, or `failed` is said. `terminal` is the size of
+   the one that it wants, or NULL. */
+static void start(const unsigned char *terminal, unsigned char *payload, size_t size) {
     uint64_t timeout = get_number(payload, 8);
     uint64_t arguments = get_number(payload + 8, 4), variables = get_number(payload + 12, 4);
     unsigned char *text = payload + REQUEST_FIXED;
@@ -361,18 +408,17 @@ static void start(unsigned char *payload, size_t size) {
     job.status = job.flags = 0;
     job.chunk_start = job.chunk_end = 0;
     job.input_is_over = false;
-    int theirs[PIPES], made = 0, ends[2];
-    for (; made < PIPES && pipe2(ends, O_CLOEXEC) == 0; made++) {
-        theirs[made] = ends[made != FEED];
-        job.ours[made] = ends[made == FEED];
-        make_nonblocking(job.ours[made]);
-    }
+    job.has_terminal = terminal != NULL;
+    int theirs[PIPES];
+    bool is_made = make_pipes(theirs);
+    if (is_made && terminal)
+        resize(terminal);
     pid_t ourselves = getpid();
-    pid_t child = made == PIPES ? fork() : -1;
+    pid_t child = is_made ? fork() : -1;
     int number = errno;
     if (child == 0)
         become((char *)text, (size_t)arguments, (size_t)variables, theirs, ourselves);
-    for (int i = 0; i < made; i++) {
+    for (int i = 0; i < PIPES; i++) {
         close_it(&theirs[i]);
         if (child < 0)
             close_it(&job.ours[i]);
@@ -415,13 +461,15 @@ static size_t forward(int which, size_t limit) {
 }
 
 /* The command is over: end its tree. What the dead have left in the pipes is still to be forwarded, and no more than
-   that, should somebody outside of the tree hold an end. */
+   that, should somebody outside of the tree hold an end. A terminal cannot say how much that is before it is read. */
 static void finish(void) {
     end_tree();
     close_it(&job.ours[FEED]);
     for (int which = OUTPUT; which <= ERRORS; which++) {
         int left = 0;
-        if (job.ours[which] >= 0)
+        if (job.has_terminal)
+            left = which == OUTPUT && job.ours[which] >= 0 ? TERMINAL_HOLDS : 0;
+        else if (job.ours[which] >= 0)
             ioctl(job.ours[which], FIONREAD, &left);
         job.left[which] = (size_t)left;
     }
@@ -470,20 +518,43 @@ static void take_input(const unsigned char *payload, size_t size) {
 }
 
 static void obey(int type, unsigned char *payload, size_t size) {
-    if (type == RUN && job.phase != IDLE)
+    if ((type == RUN || type == TERMINAL) && job.phase != IDLE)
         refuse("a request while a command runs");
     if (type == RUN)
-        start(payload, size);
+        start(NULL, payload, size);
+    else if (type == TERMINAL)
+        start(payload, payload + SIZE, size - SIZE);
     else if (type == STDIN)
         take_input(payload, size);
-    else if (job.phase == RUNNING)
+    else if (job.phase == RUNNING && type == END)
         job.flags = END_ASKED;
+    else if (job.phase == RUNNING && job.has_terminal)
+        resize(payload);
 }
 
 static void check_header(int type, size_t size) {
-    if (type != RUN && type != STDIN && type != END)
+    size_t least = 0, most = 0;
+    switch (type) {
+    case RUN:
+        least = REQUEST_FIXED + 1;
+        most = REQUEST_LIMIT;
+        break;
+    case TERMINAL:
+        least = SIZE + REQUEST_FIXED + 1;
+        most = REQUEST_LIMIT;
+        break;
+    case RESIZE:
+        least = most = SIZE;
+        break;
+    case STDIN:
+        most = CHUNK_LIMIT;
+        break;
+    case END:
+        break;
+    default:
         refuse("a frame of an unknown type");
-    if (type == RUN ? size <= REQUEST_FIXED || size > REQUEST_LIMIT : size > (type == STDIN ? CHUNK_LIMIT : 0))
+    }
+    if (size < least || size > most)
         refuse("a frame of a size that its type cannot have");
 }
 
@@ -579,9 +650,9 @@ static _Noreturn void serve(void) {
     }
 }
 
-/* --- hold --- */
+/* --- Connections. --- */
 
-enum { CONNECTIONS = 128, BACKLOG = 1024 };
+enum { CONNECTIONS = 128, BACKLOG = 1024, FAREWELL_MS = 5000 };
 
 struct direction {
     int from, to;
@@ -603,7 +674,7 @@ static void carry(struct direction *way) {
         way->end = got > 0 ? (size_t)got : 0;
     }
     if (way->start < way->end) {
-        ssize_t sent = send(way->to, way->bytes + way->start, way->end - way->start, MSG_NOSIGNAL);
+        ssize_t sent = write(way->to, way->bytes + way->start, way->end - way->start);
         way->is_over = sent < 0 && !is_transient();
         way->start += sent > 0 ? (size_t)sent : 0;
         if (way->start == way->end)
@@ -640,6 +711,8 @@ static void open_way(struct direction *way, int from, int to) {
     way->start = way->end = 0;
 }
 
+/* --- hold --- */
+
 static void accept_one(int listener, const struct sockaddr_un *target, struct connection *slot) {
     int client = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     int server = client < 0 ? -1 : socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -661,6 +734,13 @@ static int listen_on(int port) {
         bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, BACKLOG))
         fail("cannot listen");
     return listener;
+}
+
+/* Return the port that is spelled, or 0. */
+static int port_of(const char *text) {
+    char *end;
+    long number = strtol(text, &end, 10);
+    return *end || number < 1 || number > 65535 ? 0 : (int)number;
 }
 
 static void end_now(int number) {
@@ -703,14 +783,45 @@ static int hold(int listener, const struct sockaddr_un *target) {
 
 static int hold_and_relay(const char *port, const char *path) {
     struct sockaddr_un target = {.sun_family = AF_UNIX};
-    char *end;
-    long number = strtol(port, &end, 10);
-    if (*end || number < 1 || number > 65535 || strlen(path) >= sizeof target.sun_path) {
+    int number = port_of(port);
+    if (!number || strlen(path) >= sizeof target.sun_path) {
         fprintf(stderr, "taskq-guest: not a port, or too long a path: %s %s\n", port, path);
         return 2;
     }
     strcpy(target.sun_path, path);
-    return hold(listen_on((int)number), &target);
+    return hold(listen_on(number), &target);
+}
+
+/* --- dial --- */
+
+static int dial(int port) {
+    static struct direction there, back;
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    int server = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (server < 0 || connect(server, (const struct sockaddr *)&address, sizeof address))
+        fail("cannot connect");
+    signal(SIGPIPE, SIG_IGN);
+    for (int descriptor = 0; descriptor <= 1; descriptor++)
+        make_nonblocking(descriptor);
+    make_nonblocking(server);
+    open_way(&there, 0, server);
+    open_way(&back, server, 1);
+    for (int64_t ends = 0; !back.is_over;) {
+        struct pollfd polled[2] = {interest(&there, true), interest(&back, true)};
+        if (there.is_over && !ends)
+            ends = now() + FAREWELL_MS * INT64_C(1000);
+        int left = ends ? (int)((ends - now()) / 1000) : -1;
+        if (ends && left <= 0)
+            break;
+        if (poll(polled, 2, left) < 0)
+            continue;
+        if (polled[0].revents)
+            carry(&there);
+        if (polled[1].revents)
+            carry(&back);
+    }
+    return 0;
 }
 
 int main(int count, char **arguments) {
@@ -724,8 +835,10 @@ int main(int count, char **arguments) {
         return hold(-1, NULL);
     if (count == 4 && strcmp(arguments[1], "hold") == 0)
         return hold_and_relay(arguments[2], arguments[3]);
+    if (count == 3 && strcmp(arguments[1], "dial") == 0 && port_of(arguments[2]))
+        return dial(port_of(arguments[2]));
     if (count == 2 && strcmp(arguments[1], "--version") == 0)
         return printf("taskq-guest %d\n", VERSION) < 0;
-    fprintf(stderr, "usage: taskq-guest serve | hold [PORT SOCKET] | --version\n");
+    fprintf(stderr, "usage: taskq-guest serve | hold [PORT SOCKET] | dial PORT | --version\n");
     return 2;
 }

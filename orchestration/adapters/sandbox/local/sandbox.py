@@ -58,6 +58,11 @@ class LocalSandbox:
         """See `core.ports.Sandbox.facts`: nothing is isolated from the network, and that is said."""
         return SandboxFacts(kind="local", network="open", waivers=self._waivers)
 
+    @property
+    def services(self) -> None:
+        """See `core.ports.Sandbox.services`: nothing goes on beside commands here."""
+        return
+
     def run(self, command: Command, output: Output = discard_output) -> Exit:
         """Run *command*; an unknown program is exit code 127 and a line on stderr, as a shell would have it."""
         with self._turn, Streams.opened(command.stdin, output) as streams:

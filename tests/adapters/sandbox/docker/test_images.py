@@ -155,7 +155,7 @@ ls /usr/local/lib/taskq/certificates/bundle.crt /usr/local/lib/taskq/bin
 def test_the_default_image_has_the_tools_and_the_pinned_opencode(engine: Engine) -> None:
     seen = in_container(engine, images.DEFAULT_DOCKER_IMAGE, LOOK).splitlines()
     guest = [
-        "taskq-guest 1",
+        "taskq-guest 2",
         "/usr/local/lib/taskq/certificates/bundle.crt",
         "",
         "/usr/local/lib/taskq/bin:",

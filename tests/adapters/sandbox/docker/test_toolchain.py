@@ -107,7 +107,7 @@ def test_a_named_image_gets_our_part_and_keeps_its_own(engine: Engine, shop: Sho
     look = (
         "cat /usr/local/tool; opencode --version; /usr/local/lib/taskq/bin/taskq-guest --version; id -u; echo $THEIRS"
     )
-    assert shop.shell(made, look) == ["theirs", images.OPENCODE_VERSION, "taskq-guest 1", "0", "1"]
+    assert shop.shell(made, look) == ["theirs", images.OPENCODE_VERSION, "taskq-guest 2", "0", "1"]
     said = engine.api.inspect_image(made)["Config"]
     assert said["Entrypoint"] in (None, [])
     assert said["Healthcheck"] == {"Test": ["NONE"]}

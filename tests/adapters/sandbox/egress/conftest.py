@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from orchestration.adapters.sandbox.egress import policy, upstream
-from orchestration.adapters.sandbox.egress.egress import PROXY_SOCKET
 from orchestration.adapters.sandbox.egress.forwarder import Bounds, Forwarder
+from orchestration.adapters.sandbox.egress.names import PROXY_SOCKET
 from orchestration.adapters.sandbox.egress.record import Record
 
 REPLY = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from orchestration.adapters.sandbox.egress.egress import PROXY_SOCKET, Egress
+from orchestration.adapters.sandbox.egress.egress import Egress
+from orchestration.adapters.sandbox.egress.names import PROXY_SOCKET
 from orchestration.core.errors import ConfigError, SandboxError
 from orchestration.core.facts import RefusedHost
 from tests.adapters.sandbox.egress.conftest import Server, receive

@@ -11,7 +11,7 @@ import pytest
 
 from tests.adapters.sandbox.guest.guests import OWN, PATIENCE, guest_without_processes, raw_guest
 
-HELLO = b"h\0\0\0\1\1"
+HELLO = b"h\0\0\0\1\2"
 
 
 def frame(kind: bytes, payload: bytes = b"", *, size: int | None = None) -> bytes:
@@ -20,6 +20,11 @@ def frame(kind: bytes, payload: bytes = b"", *, size: int | None = None) -> byte
 
 def request(*strings: bytes, arguments: int = 1, variables: int = 0, limit: int = 60_000) -> bytes:
     return frame(b"R", struct.pack(">QII", limit, arguments, variables) + b"".join(s + b"\0" for s in strings))
+
+
+def on_a_terminal(of: bytes) -> bytes:
+    """Return the request to do the same on a terminal."""
+    return frame(b"T", struct.pack(">HH", 24, 80) + of[5:])
 
 
 SLEEP = request(b"/", b"sleep", f"74001.{OWN}".encode(), arguments=2, variables=0)
@@ -35,6 +40,12 @@ MALFORMED = {
     "more-strings-than-said": request(b"/", b"true", b"x", arguments=1),
     "counts-that-overflow": request(b"/", b"true", arguments=0xFFFFFFFF, variables=2),
     "no-last-nul": frame(b"R", struct.pack(">QII", 1, 1, 0) + b"/\0true"),
+    "a-terminal-of-nothing": frame(b"T"),
+    "a-terminal-without-strings": frame(b"T", bytes(20)),
+    "a-terminal-while-a-command-runs": SLEEP + on_a_terminal(SLEEP),
+    "a-command-while-a-terminal-is-used": on_a_terminal(SLEEP) + SLEEP,
+    "a-size-too-short": frame(b"W", bytes(3)),
+    "a-size-too-long": frame(b"W", bytes(5)),
     "too-much-stdin": frame(b"I", size=65537),
     "an-end-with-a-payload": frame(b"E", b"x"),
     "half-a-header": b"R\0",
@@ -59,8 +70,15 @@ def test_malformed_input_is_exit_2_and_said(
 
 @pytest.mark.parametrize(
     "content",
-    [b"", frame(b"E"), frame(b"I", b"x") * 3 + frame(b"I") * 2 + frame(b"E"), SLEEP, SLEEP + frame(b"E")],
-    ids=["nothing", "an-end-of-nothing", "stdin-for-nothing", "a-command", "an-ended-command"],
+    [
+        b"",
+        frame(b"E"),
+        frame(b"I", b"x") * 3 + frame(b"I") * 2 + frame(b"W", bytes(4)) + frame(b"E"),
+        SLEEP,
+        SLEEP + frame(b"W", bytes(4)) + frame(b"E"),
+        on_a_terminal(SLEEP) + frame(b"W", bytes(4)) + frame(b"I", b"keys"),
+    ],
+    ids=["nothing", "an-end-of-nothing", "what-is-for-nothing", "a-command", "an-ended-command", "a-terminal"],
 )
 def test_input_that_ends_between_frames_is_exit_0(
     sanitized: Path, content: bytes, living: Callable[[str], list[int]]
@@ -85,12 +103,15 @@ def noise(seed: int) -> bytes:
         return chance.randbytes(chance.randrange(1, 200))
     parts = []
     for _ in range(chance.randrange(1, 6)):
-        kind = chance.choice([b"R", b"I", b"E"])
-        if kind == b"R":
+        kind = chance.choice([b"R", b"I", b"E", b"T", b"W"])
+        if kind in b"RT":
             strings = [chance.choice([b"/", b"", b"/bin/true", b"x" * 70_000]) for _ in range(chance.randrange(1, 6))]
             arguments = chance.randrange(0, len(strings) + 1)
             counts = {"arguments": arguments, "variables": len(strings) - 1 - arguments + chance.choice([0, 0, 0, 1])}
-            parts.append(request(*strings, **{name: max(0, count) for name, count in counts.items()}))
+            asked = request(*strings, **{name: max(0, count) for name, count in counts.items()})
+            parts.append(asked if kind == b"R" else on_a_terminal(asked))
+        elif kind == b"W":
+            parts.append(frame(kind, chance.randbytes(chance.choice([4, 4, 5]))))
         else:
             parts.append(frame(kind, b"" if kind == b"E" else chance.randbytes(chance.choice([0, 1, 65536]))))
     whole = bytearray(b"".join(parts))
@@ -101,7 +122,7 @@ def noise(seed: int) -> bytes:
 
 def test_random_input_never_crashes_the_guest(sanitized: Path) -> None:
     codes: dict[int, int] = {}
-    for seed in range(150):
+    for seed in range(200):
         ended = raw_guest(sanitized, noise(seed))
         assert ended.returncode in {0, 2}, f"seed {seed}: {ended.stderr!r}"
         assert ended.stderr.startswith(b"taskq-guest: malformed input: ") == (ended.returncode == 2)
@@ -136,4 +157,4 @@ def test_wrong_usage_is_exit_2_and_says_how(program: Path, arguments: tuple[str,
 
 def test_the_guest_says_which_one_it_is(program: Path) -> None:
     ended = subprocess.run([program, "--version"], capture_output=True, check=False)
-    assert (ended.returncode, ended.stdout) == (0, b"taskq-guest 1\n")
+    assert (ended.returncode, ended.stdout) == (0, b"taskq-guest 2\n")

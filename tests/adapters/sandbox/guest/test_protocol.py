@@ -1,5 +1,6 @@
 """The protocol as bytes: what is sent is what arrives, in portions of any size; what is malformed is refused."""
 
+import os
 import struct
 from collections.abc import Iterable
 from datetime import timedelta
@@ -22,6 +23,7 @@ from orchestration.adapters.sandbox.guest.protocol import (
     UnrunnableError,
     Written,
     encode_end,
+    encode_resize,
     encode_run,
     encode_stdin,
 )
@@ -150,6 +152,12 @@ def test_a_request_says_all_of_a_command(
     assert strings == [cwd, *argv, *(f"{name}={value}" for name, value in environment.items())]
 
 
+def test_a_request_for_a_terminal_says_its_size_first() -> None:
+    plain = encode_run(["a"], {"B": "C"}, "/", timedelta(seconds=1))
+    on_terminal = encode_run(["a"], {"B": "C"}, "/", timedelta(seconds=1), terminal=os.terminal_size((132, 43)))
+    assert on_terminal == frame(b"T", struct.pack(">HH", 43, 132) + plain[5:])
+
+
 @pytest.mark.parametrize(
     ("argv", "environment", "cwd", "why"),
     [
@@ -174,9 +182,10 @@ def test_a_time_limit_before_now_is_now() -> None:
     assert encode_run(["a"], {}, "/", timedelta(seconds=-5)) == encode_run(["a"], {}, "/", timedelta(0))
 
 
-def test_stdin_and_the_end_are_frames_of_their_own() -> None:
+def test_stdin_a_size_and_the_end_are_frames_of_their_own() -> None:
     assert encode_stdin(b"abc") == b"I\0\0\0\3abc"
     assert encode_stdin(b"") == b"I\0\0\0\0"
     assert encode_end() == b"E\0\0\0\0"
+    assert encode_resize(os.terminal_size((80, 24))) == b"W\0\0\0\4\0\x18\0\x50"
     with pytest.raises(ValueError, match="65537"):
         encode_stdin(b"x" * (CHUNK_LIMIT + 1))
