@@ -55,6 +55,7 @@ AGENTS: Final[Mapping[str, str]] = MappingProxyType(
         "command": "orchestration.adapters.agent.command:CommandAgent",
         "scripted": "orchestration.adapters.agent.scripted:ScriptedAgent",
         "oracle": "orchestration.adapters.agent.oracle:OracleAgent",
+        "opencode": "orchestration.adapters.agent.opencode.agent:OpenCodeAgent",
     }
 )
 """Agents by name; a new one is one file, one line here, and the contract suite."""
@@ -67,6 +68,7 @@ AGENT_CHECKS: Final[Mapping[str, str]] = MappingProxyType(
         "command": "orchestration.adapters.agent.asked:check_command",
         "scripted": "orchestration.adapters.agent.scripted:check",
         "oracle": "orchestration.adapters.agent.oracle:check",
+        "opencode": "orchestration.adapters.agent.opencode.asked:check_opencode",
     }
 )
 """What refuses, at intake, a task that its agent could not run."""

@@ -7,9 +7,11 @@ No library between: see ``docs/decisions/0007-git-as-a-process.md``.
 """
 
 import os
+import select
 import selectors
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Collection, Generator, Mapping
@@ -167,7 +169,7 @@ class _Process:
         """Yield stdout; however this generator is left, no process of git's group is left."""
         try:
             yield from self._pump()
-            self._process.wait(max(0.0, self._deadline - time.monotonic()))
+            self._await_end()
         except (TimeoutError, subprocess.TimeoutExpired):
             raise GitError(f"git {self._verb} took too long and was ended", code="git_timeout") from None
         finally:
@@ -197,6 +199,16 @@ class _Process:
                         yield chunk
                     else:
                         self._stderr = (self._stderr + chunk)[-_STDERR_KEPT:]
+
+    def _await_end(self) -> None:
+        """Wait for what has closed its output; where the system can tell of an end, without looking again and again."""
+        if sys.platform == "linux":
+            ending = os.pidfd_open(self._process.pid)
+            try:
+                select.select([ending], [], [], max(0.0, self._deadline - time.monotonic()))
+            finally:
+                os.close(ending)
+        self._process.wait(max(0.0, self._deadline - time.monotonic()))
 
     def _end(self) -> None:
         if self._process.poll() is None:

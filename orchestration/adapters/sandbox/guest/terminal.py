@@ -23,7 +23,7 @@ _KEYS: Final = 4096
 _TAKEN: Final = b"t"
 _OVER: Final = b"o"
 _PLAIN_SCREEN: Final = b"\x1b[<u\x1b[?1047l\x1b[?1000;1002;1003;1004;1006;2004l\x1b[?25h\x1b[0m\r\n"
-"""Takes back what a full-screen program sets: keyboard protocol, second screen, mouse, focus, pasting, hidden cursor."""
+"""Takes back what a full-screen program sets: keyboard, second screen, mouse, focus, pasting, hidden cursor."""
 
 
 class PersonsTerminal:
@@ -48,9 +48,10 @@ class PersonsTerminal:
         try:
             yield tidied.set
         finally:
-            with contextlib.suppress(termios.error, OSError):  # of one that has hung up
+            with contextlib.suppress(OSError):  # of one that has hung up
                 if not tidied.is_set():
                     os.write(self._stdout, _PLAIN_SCREEN)
+            with contextlib.suppress(termios.error):
                 termios.tcsetattr(self._stdin, termios.TCSADRAIN, before)
 
     def size(self) -> os.terminal_size:

@@ -1,6 +1,7 @@
-"""How OpenCode fails: the real program, in a real container, each failure with its code and without waiting for ever."""
+"""How OpenCode fails: the real program, in a real container, each failure with its code, and soon."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -16,30 +17,28 @@ from tests.model.server import FakeModel, config
 
 pytestmark = pytest.mark.full
 SOON = {"retry-after-ms": "20"}
-CLEAN = ["/taskq/secrets:", "/taskq/data/run:"]
 
 
-@pytest.mark.parametrize(
-    ("reply", "code", "says"),
-    [
-        (replies.UNAUTHORIZED, "provider_auth", "Incorrect API key"),
-        (replace(replies.BROKEN, headers=SOON), "provider_unavailable", "(500)"),
-        (Refuse(status=429, message="Rate limit reached", headers=SOON), "provider_limit", "Rate limit"),
-        (replies.TOO_LONG, "context_too_long", "maximum context length"),
-        (Say(text="half of", cut=True), "provider_unavailable", "broke off"),
-    ],
-    ids=["401", "500", "429", "too-long", "cut"],
-)
-def test_what_a_provider_answers_is_a_typed_failure(
-    attempt: Open, model: FakeModel, reply: Reply, code: str, says: str
-) -> None:
-    model.answer = lambda _asked: reply
+ANSWERS: Mapping[str, tuple[Reply, str, str]] = {
+    "401": (replies.UNAUTHORIZED, "provider_auth", "Incorrect API key"),
+    "500": (replace(replies.BROKEN, headers=SOON), "provider_unavailable", "(500)"),
+    "429": (Refuse(status=429, message="Rate limit reached", headers=SOON), "provider_limit", "Rate limit"),
+    "too long": (replies.TOO_LONG, "context_too_long", "maximum context length"),
+    "cut": (Say(text="half of", cut=True), "provider_unavailable", "broke off"),
+}
+"""What a provider answers, the code that it leads to, and what of the answer is told."""
+
+
+def test_what_a_provider_answers_is_a_typed_failure(attempt: Open, model: FakeModel) -> None:
     with attempt() as tried:
-        planned = tried.plan()
-        assert planned is not None
-        assert (planned.code, planned.session is not None) == (code, True)
-        assert says in (planned.problem or "")
-        assert leftovers(tried).split() == CLEAN
+        for name, (reply, code, says) in ANSWERS.items():
+            model.answer = lambda _asked, reply=reply: reply  # type: ignore[misc]  # bound now, as the loop goes on
+            planned = tried.plan()
+            assert planned is not None
+            assert (name, planned.code, planned.session is not None) == (name, code, True)
+            assert says in (planned.problem or "")
+            assert leftovers(tried) == ""
+        assert len(model.asked) < 40
 
 
 def test_a_limit_that_ends_in_hours_ends_the_stage_now_and_says_when(attempt: Open, model: FakeModel) -> None:
@@ -59,7 +58,7 @@ def test_a_model_that_never_answers_meets_the_limit(attempt: Open, model: FakeMo
     with attempt() as tried:
         built = tried.build(seconds=6)
         assert (built.code, built.exit.timed_out) == ("agent_timeout", True)
-        assert leftovers(tried).split() == CLEAN
+        assert leftovers(tried) == ""
 
 
 def test_a_model_that_cannot_be_reached_is_unavailable(attempt: Open, model: FakeModel, operator: Operator) -> None:
@@ -124,7 +123,7 @@ def test_a_session_that_is_gone_is_said_to_be(attempt: Open) -> None:
         assert serving is not None
         with pytest.raises(WorkFailedError, match="no session"), serving:
             pass
-        assert leftovers(tried).split() == CLEAN
+        assert leftovers(tried) == ""
 
 
 def test_without_services_a_failure_has_the_same_code(attempt: Open, model: FakeModel) -> None:

@@ -1,15 +1,17 @@
 """OpenCode at work: the real program, in a real container, with a fake model."""
 
-import os
 import subprocess
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from orchestration.adapters.agent.opencode.client import Client
+from orchestration.core.errors import WorkFailedError
 from orchestration.core.ports import Sandbox
 from tests.adapters.agent.opencode.conftest import Attempt, Open, Operator
-from tests.model.replies import Asked, Call, Reply, Say, do_as_told, is_planning
+from tests.model.replies import Asked, Call, Reply, Say, do_as_told
 from tests.model.server import KEY, MODEL, FakeModel, config
 
 pytestmark = pytest.mark.full
@@ -38,8 +40,8 @@ def holding(folder: Path, content: str) -> list[str]:
 def leftovers(tried: Attempt) -> str:
     """Return what of OpenCode is still in a sandbox: processes and what was put there."""
     return tried.shell(
-        'ps -eo args= | grep "[o]pencode"; ls -A "$TASKQ_SECRETS" "$XDG_RUNTIME_DIR"; ls "$XDG_DATA_HOME/opencode/auth.json"'
-        " 2>/dev/null"
+        'ps -eo comm= | grep opencode; find "$TASKQ_SECRETS" "$XDG_RUNTIME_DIR" -mindepth 1; '
+        '[ ! -L "$XDG_DATA_HOME/opencode/auth.json" ] || echo linked'
     )
 
 
@@ -59,7 +61,7 @@ def test_it_plans_and_builds_in_one_session_and_asks_nobody_but_the_model(attemp
         assert built.usage.cost_usd == pytest.approx(0.00024)
         assert [event.kind for event in tried.record.events][:3] == ["session", "text", "step"]
         assert len(tried.record.lines) >= 8
-        assert leftovers(tried).split() == ["/taskq/secrets:", "/taskq/data/run:"]
+        assert leftovers(tried) == ""
     assert {asked.model for asked in model.asked} == {"fake-1"}
 
 
@@ -72,7 +74,7 @@ def test_without_services_each_stage_is_a_run_of_its_own_in_the_same_session(att
         assert (built.problem, built.session) == (None, planned.session)
         assert (tried.folders.workspace / "hello.txt").read_text(encoding="utf-8") == "hi\n"
         assert tried.sandbox.facts.refused == ()
-        assert leftovers(tried).split() == ["/taskq/secrets:", "/taskq/data/run:"]
+        assert leftovers(tried) == ""
 
 
 def test_credentials_are_in_memory_only_and_in_no_argument(attempt: Open, model: FakeModel, operator: Operator) -> None:
@@ -180,12 +182,14 @@ def test_a_person_joins_the_session_by_page_and_password(attempt: Open, model: F
             assert server.page == f"/L3Rhc2txL3dvcmtzcGFjZQ/session/{session}"
             assert server.attach.argv[:2] == ("opencode", "attach")
             assert server.password not in " ".join(server.attach.argv)
-            fetch = f"wget -qO- http://127.0.0.1:{server.port}/session"
             assert session is not None
             opened = tried.agent._server
             assert opened is not None
             assert session in {each["id"] for each in opened.ask("GET", "/session")}
-            assert session not in tried.shell(fetch)
-        assert leftovers(tried).split() == ["/taskq/secrets:", "/taskq/data/run:"]
+            assert tried.sandbox.services is not None
+            stranger = Client(tried.sandbox.services, port=server.port, password="guessed")
+            with pytest.raises(WorkFailedError, match="401"):
+                stranger.ask("GET", "/session", timeout=timedelta(seconds=20))
+            assert "opencode" in leftovers(tried)  # the control
+        assert leftovers(tried) == ""
         assert tried.agent.serve(tried.sandbox, tried.job(), tried.seen) is None
-    assert os.environ.get("OPENCODE_SERVER_PASSWORD") is None
