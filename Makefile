@@ -7,7 +7,7 @@ RUN := $(VENV)/bin/python -m
 PYTEST := $(RUN) pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal
 # More for pytest, for example: make test ARGS="-k journal -x"
 ARGS ?=
-BENCHMARKS := $(filter-out benchmarks.harness benchmarks.bare_docker,$(patsubst benchmarks/%.py,benchmarks.%,$(wildcard benchmarks/*.py)))
+BENCHMARKS := $(filter-out benchmarks.harness benchmarks.bare_%,$(patsubst benchmarks/%.py,benchmarks.%,$(wildcard benchmarks/*.py)))
 # Tests and benchmarks start hundreds of interpreters: without byte code each would compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
 

@@ -136,7 +136,7 @@ class AttemptFolders:
 
     @property
     def ahead(self) -> Path:
-        """There while the folders may hold work that no revision has: a person was here, and it is not collected yet."""
+        """There while the folders may hold work that no revision has: a person was in the sandbox since."""
         return self.root / "ahead"
 
 

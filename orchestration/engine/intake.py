@@ -25,6 +25,7 @@ from orchestration.core.settings import Settings
 from orchestration.core.status import Status
 
 TITLE_LENGTH: Final = 72
+DEFAULT_AGENT: Final = "opencode"
 UNLIMITED: Final = "local"
 """The sandbox that limits neither what its programs use nor where they connect to."""
 _SANDBOX_LIMITS: Final = ("memory", "cpus", "pids")
@@ -111,11 +112,11 @@ class Intake:
         self._check(task)
         return task
 
-    def _default_agent(self, draft: TaskDraft) -> str | None:
+    def _default_agent(self, draft: TaskDraft) -> str:
         """Return the agent when none is named: a command that is given is meant to be run."""
         if draft.agent_command is not None:
             return "command"
-        return self._settings.agent or ("command" if self._settings.agent_command is not None else None)
+        return self._settings.agent or ("command" if self._settings.agent_command is not None else DEFAULT_AGENT)
 
     def _repository(self, draft: TaskDraft, branch: str) -> tuple[str, RepositoryFacts]:
         """Return the base's name and what the repository says, asked once for equal drafts."""

@@ -122,7 +122,7 @@ def test_a_name_that_is_not_there_is_told_with_the_nearest() -> None:
     ("fields", "code"),
     [
         ({"agent": "command", "agent_command": None}, "usage"),
-        ({"agent": None, "agent_command": None}, "no_agent"),
+        ({"agent": "opencode", "agent_command": None, "model": "claude"}, "unknown_model"),
         ({"sandbox": "locl"}, "unknown_sandbox"),
         ({"agent": "comand"}, "unknown_agent"),
     ],

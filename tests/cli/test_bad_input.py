@@ -86,8 +86,14 @@ def test_an_unknown_sandbox_is_refused(cli: Cli, repo: Repo) -> None:
     refused(add(cli, repo, "T", "--sandbox", "locla"), 2, "'locla'", "did you mean 'local'?")
 
 
-def test_without_an_agent_a_task_is_refused(cli: Cli, repo: Repo) -> None:
-    refused(cli("add", "--id", "T", "--repo", str(repo.path), "--task", "x"), 2, "has no agent", "--agent-command")
+def test_a_model_is_named_with_its_provider(cli: Cli, repo: Repo) -> None:
+    plain = ("add", "--id", "T", "--repo", str(repo.path), "--task", "x", "--sandbox", "docker")
+    refused(cli(*plain, "--model", "claude"), 2, "'claude'", "PROVIDER/MODEL")
+
+
+def test_an_agent_that_asks_a_model_needs_a_network(cli: Cli, repo: Repo) -> None:
+    plain = ("add", "--id", "T", "--repo", str(repo.path), "--task", "x", "--sandbox", "docker")
+    refused(cli(*plain, "--network", "none"), 2, "--network allowlist")
 
 
 def test_local_is_never_chosen_silently(cli: Cli, repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,7 +72,7 @@ def test_a_task_has_every_default_settled(settle: Settle, tmp_path: Path) -> Non
     )
     assert (task.branch, task.title, task.priority, task.limits) == ("task/t-1", "do it", 0, Limits())
     assert Path(task.worktree_path or "").is_relative_to(tmp_path / "worktrees")
-    assert (task.agent, task.sandbox, task.network) == (None, "docker", "allowlist")
+    assert (task.agent, task.sandbox, task.network) == ("opencode", "docker", "allowlist")
     assert (task.allow_empty, task.created_at) == (False, START)
 
 
@@ -147,11 +147,11 @@ def test_what_is_to_know_of_the_repositories_is_told_once_each(intake: Callable[
         (Settings(agent="oracle", agent_command="make"), {}, "oracle"),
         (Settings(agent_command="make"), {}, "command"),
         (Settings(), {"agent": "scripted", "agent_command": "make"}, "scripted"),
-        (Settings(), {}, None),
+        (Settings(), {}, "opencode"),
     ],
 )
 def test_a_command_that_is_given_is_meant_to_be_run(
-    settle: Settle, settings: Settings, fields: dict[str, object], agent: str | None
+    settle: Settle, settings: Settings, fields: dict[str, object], agent: str
 ) -> None:
     assert settle(settings, **fields).agent == agent
 

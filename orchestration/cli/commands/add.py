@@ -54,7 +54,7 @@ def _limits(_ctx: click.Context, _parameter: click.Parameter, values: tuple[str,
 @click.option("--base", metavar="REV", help="Where to start. Default: the repository's current branch.")
 @click.option("--branch", help="The branch that gets the work. Default: task/<id>.")
 @click.option("--worktree-path", metavar="PATH", help="Where the operator's worktree goes.")
-@click.option("--agent", metavar="NAME", help="command, scripted or oracle.")
+@click.option("--agent", metavar="NAME", help="opencode (default without a command), command, scripted or oracle.")
 @click.option("--agent-command", metavar="CMD", help="The shell command that does the work.")
 @click.option("--model", help="What the agent should use, as in anthropic/claude-sonnet-4-5.")
 @click.option("--variant", help="Which variant of the model, as in high; the agent's own words.")

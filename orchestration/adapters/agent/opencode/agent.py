@@ -15,12 +15,12 @@ from orchestration.adapters.agent.opencode import memory, prompts, seeds, server
 from orchestration.adapters.agent.opencode.client import USER
 from orchestration.adapters.agent.opencode.conversation import Prompt, converse
 from orchestration.adapters.agent.opencode.hearing import Hearing
-from orchestration.adapters.agent.opencode.judgement import NO_MEMORY, Problem, judge
+from orchestration.adapters.agent.opencode.judgement import NO_MEMORY, NO_MODEL, Problem, judge
 from orchestration.adapters.agent.opencode.operator import Operator, read_operator
 from orchestration.adapters.agent.opencode.page import page_of
 from orchestration.adapters.agent.opencode.providers import hosts_of
 from orchestration.adapters.agent.opencode.seeds import Seeds
-from orchestration.adapters.agent.opencode.server import Server
+from orchestration.adapters.agent.opencode.server import Catalogue, Server
 from orchestration.adapters.agent.opencode.single import run_once
 from orchestration.core.attempts import AttemptSpec
 from orchestration.core.errors import WorkFailedError
@@ -39,6 +39,8 @@ class OpenCodeAgent:
         self._operator: Operator | None = None
         self._seeds: Seeds | None = None
         self._server: Server | None = None
+        self._catalogue: Catalogue | None = None
+        self._session: str | None = None
 
     def needs(self, spec: AttemptSpec) -> AgentNeeds:
         """See `core.ports.Agent.needs`: the hosts of the models in use, and all of the operator's credentials."""
@@ -127,18 +129,22 @@ class OpenCodeAgent:
     def _ask(
         self, sandbox: Sandbox, job: AgentJob, prompt: Prompt, hearing: Hearing, output: Output, *, title: str
     ) -> tuple[Exit, Problem | None]:
+        if not seeds.used_providers(job.spec, self._known()):
+            return Exit(code=None), NO_MODEL
         limits = job.spec.limits
         seeded, opened = self._enter(sandbox, job.spec, lifetime=limits.plan + limits.build + _SPARE)
         if opened is None:
             return run_once(sandbox, seeded, prompt, hearing, output, title=title, timeout=job.timeout)
-        refusal = opened.refusal(agent=prompt.agent, model=prompt.model)
+        if self._catalogue is None:
+            self._catalogue = opened.catalogue()
+        refusal = self._catalogue.refusal(agent=prompt.agent, model=prompt.model)
         if refusal is not None:
             return Exit(code=None), refusal
-        if job.session is not None and not opened.has(job.session):
+        if job.session not in {None, self._session} and not opened.has(job.session or ""):
             return Exit(code=None), Problem(
                 code="no_session", text=f"OpenCode has no session {job.session!a:.80} any more"
             )
-        session = job.session or opened.session(title)
+        session = self._session = job.session or opened.session(title)
         hearing.join(session)
         return converse(opened, replace(prompt, session=session), hearing, timeout=job.timeout)
 
@@ -154,6 +160,7 @@ class OpenCodeAgent:
         """End the server, and take away what was put into the sandbox; again is no error."""
         opened, self._server = self._server, None
         seeded, self._seeds = self._seeds, None
+        self._catalogue = self._session = None
         try:
             if opened is not None:
                 opened.service.stop()

@@ -14,8 +14,6 @@ def check_opencode(asked: Task) -> None:
     """Refuse a task that OpenCode could not work at. Raises: UsageError."""
     if not (asked.text or "").strip():
         raise UsageError("the agent 'opencode' needs a text that says what is wanted", code="empty_task")
-    if asked.agent_command is not None:
-        raise UsageError("the agent 'opencode' takes no command; leave --agent-command out, or use --agent command")
     if asked.network == "none":
         raise UsageError(
             "the agent 'opencode' cannot reach its model with --network none; use --network allowlist",

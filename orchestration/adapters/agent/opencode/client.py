@@ -38,7 +38,7 @@ class Client:
         if not 200 <= answer.status < 300:
             raise _failed(method, path, f"{answer.status} {said[:500]!a}", refused=True)
         try:
-            return json.loads(said) if said else None
+            return None if answer.status == http.client.NO_CONTENT else json.loads(said)
         except (ValueError, RecursionError) as error:
             raise _failed(method, path, "what was answered is no JSON") from error
 
@@ -118,4 +118,4 @@ def _pieces(answer: http.client.HTTPResponse) -> Iterator[bytes]:
 
 def _failed(method: str, path: str, why: str, *, refused: bool = False) -> WorkFailedError:
     code = "server_refused" if refused else "server_failed"
-    return WorkFailedError(f"OpenCode's server did not do {method} {path}: {why}", code=code)
+    return WorkFailedError(f"OpenCode's server did not do {method} {path}: {' '.join(why.split())[:600]}", code=code)

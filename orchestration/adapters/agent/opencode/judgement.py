@@ -27,6 +27,10 @@ NO_MEMORY: Final = Problem(
     code="out_of_memory",
     text="OpenCode was killed for want of memory; raise limits.memory, of which it needs 512MB and more",
 )
+NO_MODEL: Final = Problem(
+    code="no_model",
+    text="OpenCode has no model to ask; log in with: opencode auth login, or name one in opencode.json or with --model",
+)
 
 
 def judge(evidence: Evidence, ended: Exit, *, now: datetime, out_of_memory: bool = False) -> Problem | None:

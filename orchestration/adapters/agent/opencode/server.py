@@ -35,6 +35,30 @@ _DENIED: Final = ("question", "plan_enter", "plan_exit")
 """What nobody could answer."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalogue:
+    """The agents that can be started with, and the names of models by provider."""
+
+    agents: frozenset[str]
+    models: Mapping[str, frozenset[str]]
+
+    def refusal(self, *, agent: str, model: str | None) -> Problem | None:
+        """Return why a prompt for *agent* and *model* would not do what it should; None when it would."""
+        if agent not in self.agents:
+            return Problem(code=UNKNOWN_AGENT, text=f"OpenCode has no agent {agent!a:.80} that it could start with")
+        provider, _, name = (model or "").partition("/")
+        if model is None or name in self.models.get(provider, ()):
+            return None
+        every = [f"{one}/{each}" for one, names in self.models.items() for each in names]
+        near = get_close_matches(model, every, n=1, cutoff=0.5)
+        hint = (
+            f"did you mean {near[0]!a:.100}"
+            if near
+            else f"it has these providers: {', '.join(sorted(self.models))!a:.200}"
+        )
+        return Problem(code=refusals.UNKNOWN_MODEL, text=f"OpenCode does not know the model {model!a:.100}; {hint}")
+
+
 class NotStartedError(WorkFailedError):
     """The server did not become ready; *ended* is how it ended."""
 
@@ -56,28 +80,14 @@ class Server:
         """See `Client.ask`."""
         return self.client.ask(method, path, content, timeout=ASK)
 
-    def refusal(self, *, agent: str, model: str | None) -> Problem | None:
-        """Return why a prompt for *agent* and *model* would not do what it should; None when it would."""
-        try:
-            agents = {text_of(each, "name"): text_of(each, "mode") for each in _objects(self.ask("GET", "/agent"))}
-            if agents.get(agent, "subagent") == "subagent":
-                return Problem(code=UNKNOWN_AGENT, text=f"OpenCode has no agent {agent!a} that it could start with")
-            if model is None:
-                return None
-            known = dict(_models(self.ask("GET", "/config/providers")))
-        except WorkFailedError as error:
-            return problem_of(error)
-        provider, _, name = model.partition("/")
-        if name in known.get(provider, ()):
-            return None
-        every = [f"{one}/{each}" for one, names in known.items() for each in names]
-        near = get_close_matches(model, every, n=1, cutoff=0.5)
-        hint = (
-            f"; did you mean {near[0][:100]!a}"
-            if near
-            else f"; it has credentials for: {', '.join(sorted(known))!a:.200}"
+    def catalogue(self) -> "Catalogue":
+        """Return the agents and models that OpenCode knows here. Raises: WorkFailedError, SandboxError."""
+        agents = frozenset(
+            text_of(each, "name")
+            for each in _objects(self.ask("GET", "/agent"))
+            if text_of(each, "mode") in {"primary", "all"}
         )
-        return Problem(code=refusals.UNKNOWN_MODEL, text=f"OpenCode does not know the model {model!a:.100}{hint}")
+        return Catalogue(agents=agents, models=dict(_models(self.ask("GET", "/config/providers"))))
 
     def session(self, title: str) -> str:
         """Return the id of a new session. Raises: WorkFailedError, SandboxError."""

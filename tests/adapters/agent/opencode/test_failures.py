@@ -75,6 +75,15 @@ def test_an_unknown_model_is_refused_before_anything_is_asked(attempt: Open, mod
     assert model.asked == []
 
 
+def test_without_a_model_or_a_log_in_it_says_how_to_get_one(attempt: Open, operator: Operator) -> None:
+    operator.configure({})
+    with attempt() as tried:
+        planned = tried.plan()
+        assert planned is not None
+        assert planned.code == "no_model"
+        assert "opencode auth login" in (planned.problem or "")
+
+
 def test_an_agent_that_the_repository_took_away_is_no_reason_to_use_another(attempt: Open, model: FakeModel) -> None:
     with attempt(files={"opencode.json": '{"agent": {"build": {"disable": true}}}'}) as tried:
         assert tried.build().code == "unknown_agent"
