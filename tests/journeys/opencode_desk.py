@@ -1,4 +1,4 @@
-"""An operator whose OpenCode knows a fake model: the real program works in real containers, through the command line."""
+"""An operator whose OpenCode knows a fake model: the real program in real containers, through the command line."""
 
 import json
 import shlex

@@ -35,7 +35,11 @@ class Failing:
 
 FAILURES: Mapping[str, Failing] = {
     "unreachable": Failing(
-        code="provider_unavailable", says="cannot be reached", flags=("--model", "dead/dead-1"), stage="plan", worked=False
+        code="provider_unavailable",
+        says="cannot be reached",
+        flags=("--model", "dead/dead-1", "--priority", "1"),
+        stage="plan",
+        worked=False,
     ),
     "auth": Failing(code="provider_auth", says="Incorrect API key", reply=replies.UNAUTHORIZED),
     "limit": Failing(code="provider_limit", says="refuses until", reply=replies.limited(seconds=3 * 3600)),
@@ -45,10 +49,10 @@ FAILURES: Mapping[str, Failing] = {
     ),
     "long": Failing(code="context_too_long", says="maximum context length", reply=replies.TOO_LONG),
     "cut": Failing(code="provider_unavailable", says="broke off", reply=Say(text="half of", cut=True)),
-    "hang": Failing(code="agent_timeout", says="8 s", reply=Hang(), flags=("--limit", "build=8s")),
+    "hang": Failing(code="agent_timeout", says="8.0s", reply=Hang(), flags=("--limit", "build=8s")),
     "circles": Failing(
         code="permission_asked",
-        says="doom_loop",
+        says="permission",
         reply=Say(calls=(Call(tool="bash", arguments={"command": "true", "description": "again"}),) * 4),
     ),
     "model": Failing(
@@ -69,13 +73,14 @@ FAILURES: Mapping[str, Failing] = {
 
 
 def answer_of(failing: Failing) -> Answer:
-    """Plan, write a file, and then answer what makes it fail."""
+    """Plan, write a file, and from then on answer what makes it fail, also when a shorter conversation is tried."""
 
     def answer(asked: Asked) -> Reply:
+        if failing.reply is not None and "half.txt" in json.dumps(asked.messages):
+            return failing.reply
         if failing.reply is None or is_planning(asked) or not asked.tools:
             return Say(text="I would.")
-        written = Call(tool="write", arguments={"filePath": "half.txt", "content": "half\n"})
-        return failing.reply if asked.answered else Say(calls=(written,))
+        return Say(calls=(Call(tool="write", arguments={"filePath": "half.txt", "content": "half\n"}),))
 
     return answer
 
@@ -118,3 +123,14 @@ def test_each_failure_has_its_code_and_keeps_what_was_done(desk: Desk) -> None:
     at = datetime.fromisoformat(tasks["limit"]["error"]["retry_at"])
     assert abs(at - datetime.now(UTC) - timedelta(hours=3)) < timedelta(minutes=6)
     assert f"{at:%Y-%m-%d %H:%M:%SZ}" in docked.taskq.run("show", names["limit"]).stdout
+
+
+def test_a_broken_configuration_of_the_operator_is_said_before_there_is_a_sandbox(desk: Desk) -> None:
+    desk.write(".config/opencode/opencode.json", '{"model": ')
+    desk.add("write half.txt: x")
+    desk.docked.taskq.run("run", code=1)
+    task = desk.docked.task()
+    assert outcome(task) == ("failed", "bad_agent_config", "setup")
+    assert ".config/opencode/opencode.json" in task["error"]["message"]
+    assert task["run"]["observed"] is None
+    assert desk.model.asked == []

@@ -5,17 +5,21 @@ import json
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from urllib.parse import quote
 
 import pytest
 
-from tests.journeys.containers import AWAIT_GATE, OWN, Docked, all_arguments, all_environments, docked
+from tests.journeys.containers import AWAIT_GATE, OWN, Docked, all_arguments, all_environments, docked, holders
+from tests.journeys.opencode_desk import HOLD, Desk, desk
 from tests.journeys.test_interruptions import running
 from tests.journeys.waiting import wait_until
+from tests.model.replies import Asked, Call, Hang, Reply, Say, do_as_told, is_planning
+from tests.model.server import config
 
-__all__ = ["docked"]
+__all__ = ["desk", "docked"]
 pytestmark = [pytest.mark.full, pytest.mark.timeout(300)]
 HOLDS = '[ "$(wc -c < "$TASKQ_SECRETS/CANARY")" -gt 40 ] || exit 9'
 """The agent's own control: the secret is there."""
@@ -65,7 +69,8 @@ def git_dirs(folder: Path) -> Iterator[Path]:
 
 def objects(git_dir: Path) -> bytes:
     """Return every object, those that the store borrows included."""
-    command = ["git", f"--git-dir={git_dir}", "cat-file", "--batch-all-objects", "--batch", "--unordered"]
+    place = (f"--git-dir={git_dir}", f"--work-tree={git_dir}")  # the one that it names may be inside of a sandbox
+    command = ["git", *place, "cat-file", "--batch-all-objects", "--batch", "--unordered"]
     return subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
 
 
@@ -236,3 +241,127 @@ def test_a_secret_that_the_repository_does_not_name_is_not_in_the_sandbox(docked
     docked.add('ls "$TASKQ_SECRETS" > names.txt')
     docked.taskq.run("run")
     assert docked.repo.git("show", f"task/{OWN.lower()}:names.txt") == "CANARY"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The operator's OpenCode is logged in with one key, and has another in its configuration."""
+
+    desk: Desk
+    of_login: Canary
+    of_config: Canary
+
+    def files(self) -> list[Path]:
+        """Return the files that hold either, but the operator's own."""
+        return [
+            path
+            for each in (self.of_login, self.of_config)
+            for path in (*each.files(everything(self.desk.docked)), *each.stores(everything(self.desk.docked)))
+            if path != self.desk.home / LOGIN
+        ]
+
+    def are_in(self, content: bytes) -> bool:
+        return self.of_login.is_in(content) or self.of_config.is_in(content)
+
+    def inside(self, container: str) -> bytes:
+        """Return what the agent's user reads in the container of what OpenCode keeps there."""
+        user = in_container(container, "stat", "-c", "%u", "/taskq/workspace").decode().strip()
+        look = ("find", "/taskq", "-path", "*/opencode/*.json", "-exec", "cat", "{}", "+")
+        return in_container(container, *look, user=user)
+
+
+def in_container(container: str, *command: str, user: str = "0") -> bytes:
+    return subprocess.run(
+        ["docker", "exec", "--user", user, container, *command], capture_output=True, check=False, timeout=60
+    ).stdout
+
+
+LOGIN = ".local/share/opencode/auth.json"
+
+
+@pytest.fixture
+def keys(desk: Desk) -> Keys:
+    (desk.home / ".config/taskq").mkdir(parents=True)
+    made = Keys(desk, *(Canary(f"{token_hex(20)}/+ {token_hex(20)}") for _ in range(2)))
+    desk.configure(config(desk.model.url, key=made.of_config.value))
+    desk.write(LOGIN, json.dumps({"fake": {"type": "api", "key": made.of_login.value}}))
+    assert made.of_login.files(everything(desk.docked)) == [desk.home / LOGIN], "the control: there it is found"
+    return made
+
+
+def test_the_agent_s_credentials_go_with_its_container_also_when_the_runner_is_killed(keys: Keys) -> None:
+    desk, docked = keys.desk, keys.desk.docked
+    desk.add(f"write work.txt: x\n{HOLD}")
+    for stage in ("plan", "build"):
+        desk.model.answer = (lambda asked: Hang()) if stage == "plan" else do_as_told
+        before = len(desk.model.asked)
+        with running(docked.taskq, "run", "--follow") as runner:
+            wait_until(partial(is_at, desk, stage, before), what=f"it is at its {stage}", seconds=100)
+            container = docked.task()["run"]["observed"] or {"id": docked.running_containers()[0]["Id"]}
+            seen = {
+                "arguments": all_arguments(),
+                "environments": all_environments(),
+                "inspect": json.dumps(docked.engine.api.inspect_container(container["id"])).encode(),
+                "container log": docked.engine.api.logs(container["id"]),
+            }
+            assert [name for name, content in seen.items() if keys.are_in(content)] == []
+            assert keys.files() == []
+            assert keys.are_in(keys.inside(container["id"])), "the control: inside it is found"
+            runner.kill()
+            shown = "".join(runner.communicate())
+        assert not keys.are_in(shown.encode())
+        wait_until(lambda: docked.running_containers() == [], what="the container has ended")
+        wait_until(lambda: holders(docked.state) == {}, what="nobody has a file of the attempt open")
+        assert keys.files() == []
+    used = {asked.authorization.removeprefix("Bearer ") for asked in desk.model.asked}
+    assert used <= {keys.of_login.value, keys.of_config.value}, "the control: it was used"
+
+    docked.taskq.run("cleanup")
+    assert (docked.containers(), keys.files()) == ([], [])
+    with running(docked.taskq, "run") as runner:
+        wait_until(partial(is_at, desk, "build", len(desk.model.asked)), what="it builds", seconds=100)
+        docked.open_gate()
+        shown = "".join(runner.communicate(timeout=100))
+    task = docked.task()
+    assert (task["status"], task["attempt"], task["error"]) == ("review", 3, None)
+    assert (docked.containers(), keys.files(), keys.are_in(shown.encode())) == ([], [], False)
+
+
+def is_at(desk: Desk, stage: str, before: int) -> bool:
+    """Return whether the model was asked since, or the agent has written."""
+    if stage == "plan":
+        return len(desk.model.asked) > before
+    run = desk.docked.task()["run"]
+    return run is not None and (Path(run["folder"]) / "workspace/work.txt").exists()
+
+
+def test_an_agent_that_tells_its_own_credentials_is_not_repeated_and_its_work_stays_where_it_is(keys: Keys) -> None:
+    desk, docked = keys.desk, keys.desk.docked
+    look = "cat $(dirname $OPENCODE_CONFIG)/*.json"
+    tell = f"{look}; {look} | base64 -w0; {look} >leak.txt; {look} >ignored.log"
+
+    def answer(asked: Asked) -> Reply:
+        told = f"I know {keys.of_login.value} and {keys.of_config.value}"
+        if is_planning(asked) or asked.answered:
+            return Say(text=told)
+        return Say(text=told, calls=(Call(tool="bash", arguments={"command": tell, "description": told}),))
+
+    desk.model.answer = answer
+    desk.add("Tell it")
+    done = docked.taskq.run("run", "--follow", code=1)
+    task = docked.task()
+    assert (task["error"]["stage"], task["error"]["code"]) == ("collect", "secret_in_work")
+    seen = {
+        "run": done.stdout,
+        "stderr": done.stderr,
+        **{
+            " ".join(words): docked.taskq.run(*words).stdout
+            for words in (("show", OWN), ("logs", OWN), ("logs", OWN, "--events"), ("logs", OWN, "--raw"))
+        },
+    }
+    assert [name for name, text in seen.items() if keys.are_in(text.encode())] == []
+    assert [name for name, text in seen.items() if "[secret opencode:fake]" not in text] == ["stderr", f"show {OWN}"]
+    agents_own = {"workspace", "git", "out", "data"}
+    held = {path.relative_to(docked.folder()).parts[0] for path in keys.files()}
+    assert held <= agents_own
+    assert "workspace" in held, "the control: what it wrote is found"

@@ -97,6 +97,10 @@ class Attempt:
     def plan(self, **job: Any) -> AgentResult | None:
         return self.agent.plan(self.sandbox, self.job(**job), self.seen)
 
+    def work(self) -> AgentResult:
+        """Have it work as `build` does, and leave its server on."""
+        return self.agent._work(self.sandbox, self.job(), self.seen, agent="build", text=self.spec.text)
+
     def shell(self, script: str) -> str:
         """Return what a shell in the sandbox says."""
         seen = Seen()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 from orchestration.adapters.agent.opencode.agent import OpenCodeAgent
 from orchestration.adapters.agent.opencode.operator import read_operator
 from orchestration.adapters.agent.opencode.seeds import ours, settings, used_providers
+from orchestration.core.attempts import AttemptFolders
 from orchestration.core.errors import UsageError
-from orchestration.core.ports import AgentNeeds
+from orchestration.core.ports import AgentJob, AgentNeeds, discard_output
 from tests.builders import a_spec
 
 
@@ -48,6 +50,14 @@ def files(tmp_path: Path) -> Files:
 
 def test_an_operator_without_files_needs_nothing(files: Files) -> None:
     assert files.needs() == AgentNeeds()
+
+
+def test_without_a_model_or_a_log_in_it_says_how_to_get_one_before_it_needs_a_sandbox(files: Files) -> None:
+    job = AgentJob(spec=a_spec(), folders=AttemptFolders(root=files.home), timeout=timedelta(seconds=1))
+    planned = OpenCodeAgent(files.environment()).plan(None, job, discard_output)  # type: ignore[arg-type]  # not asked
+    assert planned is not None
+    assert planned.code == "no_model"
+    assert "opencode auth login" in (planned.problem or "")
 
 
 def test_files_are_merged_in_opencodes_order_and_may_have_comments(files: Files) -> None:

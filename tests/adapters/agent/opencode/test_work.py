@@ -14,7 +14,7 @@ from tests.adapters.agent.opencode.conftest import Attempt, Open, Operator
 from tests.model.replies import Asked, Call, Reply, Say, do_as_told
 from tests.model.server import KEY, MODEL, FakeModel, config
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.timeout(400)]
 LOGGED_IN = "sk-from-a-login-0123456789"
 
 
@@ -103,26 +103,17 @@ def test_credentials_are_in_memory_only_and_in_no_argument(attempt: Open, model:
     assert len(model.asked) >= 2  # the control: they were there to be found while it looked
 
 
-def test_all_credentials_are_named_so_that_they_can_be_kept_out(attempt: Open, operator: Operator) -> None:
-    operator.log_in({"fake": {"type": "oauth", "access": "access-1234", "refresh": "refresh-1234", "expires": 1}})
-    with attempt() as tried:
-        secrets = dict.fromkeys(tried.agent.needs(tried.spec).secrets)
-        assert {value for _, value in secrets} == {KEY.encode(), b"access-1234", b"refresh-1234"}
-
-
 def test_a_repository_changes_neither_model_nor_sharing(attempt: Open, model: FakeModel) -> None:
     theirs = '{"model": "opencode/big-pickle", "small_model": "opencode/x", "share": "auto", "autoupdate": true}'
     files = {"opencode.json": theirs, ".opencode/opencode.json": theirs}
     with attempt(files=files) as tried:
-        built = tried.build()
-        assert (built.problem, {asked.model for asked in model.asked}) == (None, {"fake-1"})
-        session = built.session
-        with tried.agent.serve(tried.sandbox, tried.job(session=session), tried.seen):  # type: ignore[union-attr]  # a session
-            opened = tried.agent._server
-            assert opened is not None
-            said = opened.ask("GET", "/config")
-            wanted = {"model": MODEL, "small_model": MODEL, "share": "disabled", "autoupdate": False}
-            assert {key: said[key] for key in wanted} == wanted
+        assert tried.work().problem is None
+        opened = tried.agent._server
+        assert opened is not None
+        said = opened.ask("GET", "/config")
+        wanted = {"model": MODEL, "small_model": MODEL, "share": "disabled", "autoupdate": False}
+        assert {key: said[key] for key in wanted} == wanted
+    assert {asked.model for asked in model.asked} == {"fake-1"}
 
 
 def test_a_planning_agent_cannot_write(attempt: Open, model: FakeModel, operator: Operator) -> None:
@@ -141,55 +132,47 @@ def test_a_planning_agent_cannot_write(attempt: Open, model: FakeModel, operator
         assert (built.problem, (tried.folders.workspace / "sly.txt").exists()) == (None, True)
 
 
-def test_permissions_are_given_as_the_sandbox_is_the_boundary(
+def test_permissions_are_given_as_the_sandbox_is_the_boundary_and_a_text_may_be_long(
     attempt: Open, model: FakeModel, operator: Operator
 ) -> None:
     operator.configure(config(model.url, permission={"bash": "ask", "edit": "ask"}))
-    with attempt(text="write /tmp/outside: x\nwrite inside.txt: x\nrun cat /tmp/outside >copied.txt") as tried:
+    script = "write /tmp/outside: x\nwrite inside.txt: x\nrun cat /tmp/outside >copied.txt"
+    with attempt(text=f"{'long ' * 60_000}\n{script}") as tried:
         assert tried.build().problem is None
         assert (tried.folders.workspace / "copied.txt").read_text(encoding="utf-8") == "x\n"
-
-
-def test_a_session_is_gone_on_with_in_a_fresh_sandbox(attempt: Open, model: FakeModel) -> None:
-    with attempt() as tried:
-        first = tried.build()
-    before = len(model.asked)
-    with attempt(text="write again.txt: there") as tried:
-        tried.spec = replace(tried.spec, session=first.session)
-        assert tried.plan(session=first.session) is None
-        second = tried.build(session=first.session)
-        assert (second.problem, second.session) == (None, first.session)
-        assert (tried.folders.workspace / "again.txt").exists()
-    went_on = model.asked[before]
-    assert "You worked on this task before" in went_on.said
-    assert len(went_on.messages) > len(model.asked[0].messages)
-
-
-def test_a_text_of_any_length_arrives(attempt: Open, model: FakeModel) -> None:
-    text = f"{'long ' * 60_000}\nwrite hello.txt: hi"
-    with attempt(text=text) as tried:
-        assert tried.build().problem is None
     assert any("long " * 60_000 in str(message) for message in model.asked[0].messages)
 
 
-def test_a_person_joins_the_session_by_page_and_password(attempt: Open, model: FakeModel) -> None:
+def test_a_session_is_gone_on_with_in_a_fresh_sandbox_by_a_person_and_by_the_agent(
+    attempt: Open, model: FakeModel
+) -> None:
     with attempt() as tried:
         session = tried.build().session
-    with attempt() as tried:
+    assert session is not None
+    before = len(model.asked)
+    with attempt(text="write again.txt: there") as tried:
         serving = tried.agent.serve(tried.sandbox, tried.job(session=session), tried.seen)
         assert serving is not None
         with serving as server:
             assert server.page == f"/L3Rhc2txL3dvcmtzcGFjZQ/session/{session}"
             assert server.attach.argv[:2] == ("opencode", "attach")
             assert server.password not in " ".join(server.attach.argv)
-            assert session is not None
-            opened = tried.agent._server
-            assert opened is not None
-            assert session in {each["id"] for each in opened.ask("GET", "/session")}
             assert tried.sandbox.services is not None
-            stranger = Client(tried.sandbox.services, port=server.port, password="guessed")
-            with pytest.raises(WorkFailedError, match="401"):
-                stranger.ask("GET", "/session", timeout=timedelta(seconds=20))
+            for password, expected in (("guessed", "401"), (server.password, "no JSON")):  # the page is HTML
+                person = Client(tried.sandbox.services, port=server.port, password=password)
+                with pytest.raises(WorkFailedError, match=expected):
+                    person.ask("GET", server.page, timeout=timedelta(seconds=20))
+            assert session in {each["id"] for each in person.ask("GET", "/session", timeout=timedelta(seconds=20))}
             assert "opencode" in leftovers(tried)  # the control
         assert leftovers(tried) == ""
         assert tried.agent.serve(tried.sandbox, tried.job(), tried.seen) is None
+
+        tried.spec = replace(tried.spec, session=session)
+        assert tried.plan(session=session) is None
+        resumed = tried.build(session=session)
+        assert (resumed.problem, resumed.session) == (None, session)
+        assert (tried.folders.workspace / "again.txt").exists()
+        assert leftovers(tried) == ""
+    went_on = model.asked[before]
+    assert "You worked on this task before" in went_on.said
+    assert len(went_on.messages) > len(model.asked[0].messages)
