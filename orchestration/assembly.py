@@ -194,15 +194,9 @@ class App:
 
     def _check_parts(self, task: Task) -> None:
         """Refuse a task whose agent or sandbox cannot be. Raises: UsageError."""
-        if task.agent is None:
-            raise UsageError(
-                f"task {task.id} has no agent; give --agent-command CMD or --agent {'|'.join(AGENTS)}", code="no_agent"
-            )
-        if task.sandbox is None:
-            raise UsageError(f"task {task.id} has no sandbox; give --sandbox {'|'.join(PROVIDERS)}", code="no_sandbox")
         if task.sandbox not in PROVIDERS:
-            _load(PROVIDERS, task.sandbox, "sandbox")
-        _load(AGENT_CHECKS, task.agent, "agent")(task)
+            _load(PROVIDERS, task.sandbox or "", "sandbox")
+        _load(AGENT_CHECKS, task.agent or "", "agent")(task)
 
     # --- looking ----------------------------------------------------------------------------------------------------
 

@@ -202,6 +202,22 @@ def test_bytes_of_any_value_go_to_a_port_and_come_back(box: Opened) -> None:
 
 
 @pytest.mark.usefixtures("echo")
+def test_a_command_cannot_speak_into_a_connection_and_could_into_a_program_of_its_own(box: Opened) -> None:
+    connection = services_of(box).connect(PORT)
+    connection.send(b"here")
+    assert received(connection, 4) == b"here"
+    script = (
+        "sleep 30 & for each in /proc/[0-9]*; do"
+        " name=$(tr '\\0' ' ' <$each/cmdline 2>/dev/null);"
+        ' case $name in /*/taskq-guest" dial "*|"sleep 30 ") ls $each/fd >/dev/null 2>&1 && echo "open $name" || echo "shut $name";;'
+        " esac; done"
+    )
+    _, seen = box.shell(script)
+    assert sorted(line.split()[::2] for line in seen.stdout.decode().splitlines()) == [["open", "30"], ["shut", "dial"]]
+    connection.close()
+
+
+@pytest.mark.usefixtures("echo")
 def test_many_connections_are_open_at_once(box: Opened) -> None:
     connections = [services_of(box).connect(PORT) for _ in range(12)]
     for number, connection in enumerate(connections):

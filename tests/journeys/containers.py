@@ -79,9 +79,8 @@ def docked(taskq: Taskq, repo: Repo, capability: Callable[[str], None]) -> Itera
     found = {name: os.environ[name] for name in ("DOCKER_HOST", "DOCKER_CONTEXT") if name in os.environ}
     kept = {name: value for name, value in taskq.environment.items() if name != "TASKQ_DEFAULT_SANDBOX"}
     made = Docked(replace(taskq, environment={**kept, **found}, patience=100), repo, engine)
-    queue = {"label": f"taskq.queue={made.queue}"}
     yield made
-    left = engine.api.containers(all=True, filters=queue)
+    left = made.containers()
     for one in left:
         remove(engine, one["Id"])
     engine.close()

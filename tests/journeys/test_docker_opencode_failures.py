@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.journeys.containers import OWN, docked
-from tests.journeys.opencode_desk import Desk, by_task, desk
+from tests.journeys.opencode_desk import Desk, desk
 from tests.model import replies
-from tests.model.replies import Answer, Asked, Call, Hang, Refuse, Reply, Say, is_planning
+from tests.model.replies import Asked, Call, Hang, Refuse, Reply, Say, is_planning
 from tests.model.server import config
 
 __all__ = ["desk", "docked"]
@@ -27,6 +27,8 @@ class Failing:
     code: str
     says: str
     reply: Reply | None = None
+    model: str | None = None
+    """Another than its own."""
     flags: tuple[str, ...] = ()
     stage: str = "build"
     worked: bool = True
@@ -37,7 +39,8 @@ FAILURES: Mapping[str, Failing] = {
     "unreachable": Failing(
         code="provider_unavailable",
         says="cannot be reached",
-        flags=("--model", "dead/dead-1", "--priority", "1"),
+        model="dead/fake-1",
+        flags=("--priority", "1"),
         stage="plan",
         worked=False,
     ),
@@ -58,7 +61,7 @@ FAILURES: Mapping[str, Failing] = {
     "model": Failing(
         code="unknown_model",
         says="did you mean 'fake/fake-1'",
-        flags=("--model", "fake/fake-2"),
+        model="fake/fake-2",
         stage="plan",
         worked=False,
     ),
@@ -72,17 +75,26 @@ FAILURES: Mapping[str, Failing] = {
 }
 
 
-def answer_of(failing: Failing) -> Answer:
-    """Plan, write a file, and from then on answer what makes it fail, also when a shorter conversation is tried."""
+class Model:
+    """Plans, writes a file, and from then on answers what makes the task fail, also when a shorter text is tried.
 
-    def answer(asked: Asked) -> Reply:
-        if failing.reply is not None and "half.txt" in json.dumps(asked.messages):
+    Each task has a model of its own name: a conversation that was made shorter is known by nothing else.
+    """
+
+    def __init__(self) -> None:
+        self.written: set[str] = set()
+
+    def __call__(self, asked: Asked) -> Reply:
+        failing = FAILURES.get(asked.model)
+        if failing is None or failing.reply is None:
+            return Say(text="I would.")
+        if "half.txt" in json.dumps(asked.messages):
+            self.written.add(asked.model)
+        if asked.model in self.written:
             return failing.reply
-        if failing.reply is None or is_planning(asked) or not asked.tools:
+        if is_planning(asked) or not asked.tools:
             return Say(text="I would.")
         return Say(calls=(Call(tool="write", arguments={"filePath": "half.txt", "content": "half\n"}),))
-
-    return answer
 
 
 def outcome(task: Any) -> tuple[str, str | None, str | None]:
@@ -94,16 +106,18 @@ def outcome(task: Any) -> tuple[str, str | None, str | None]:
 def test_each_failure_has_its_code_and_keeps_what_was_done(desk: Desk) -> None:
     docked = desk.docked
     known = config(desk.model.url)
-    known["provider"]["dead"] = json.loads(
-        json.dumps(config("http://127.0.0.1:9/v1")["provider"]["fake"]).replace("fake-1", "dead-1")
-    )
+    fake = known["provider"]["fake"]
+    fake["models"] |= dict.fromkeys(FAILURES, fake["models"]["fake-1"])
+    known["provider"]["dead"] = {**fake, "options": {"baseURL": "http://127.0.0.1:9/v1", "apiKey": "sk-dead"}}
     desk.configure(known)
-    desk.branch("no-agent", {"opencode.json": '{"agent": {"build": {"disable": true}}}'})
+    desk.branch(
+        "no-agent", {"opencode.json": json.dumps({"$schema": known["$schema"], "agent": {"build": {"disable": True}}})}
+    )
     desk.branch("no-json", {"opencode.json": '{"model": '})
-    desk.model.answer = by_task({name: answer_of(failing) for name, failing in FAILURES.items()})
+    desk.model.answer = Model()
     names = {name: f"{OWN}-{name}" for name in FAILURES}
     for name, failing in FAILURES.items():
-        desk.add(f"Do <{name}>", *failing.flags, identifier=names[name])
+        desk.add("Do it", "--model", failing.model or f"fake/{name}", *failing.flags, identifier=names[name])
 
     patient = replace(docked.taskq, patience=350)
     patient.run("run", "--max-parallel", "2", code=1)

@@ -24,4 +24,4 @@ def command(ctx: click.Context, /, folder: Path | None, *, as_json: bool) -> Non
         return
     say(f"Queue ready: {made}")
     say("Next: taskq build-image     once on this machine; without an engine, add tasks with --sandbox local")
-    say("      taskq add --id T-1 --repo . --task 'What is wanted'     with OpenCode; another agent: --agent-command 'CMD'")
+    say("      taskq add --id T-1 --repo . --task 'What is wanted'     another agent: --agent-command 'CMD'")

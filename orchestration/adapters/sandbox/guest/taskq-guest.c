@@ -797,6 +797,8 @@ static int hold_and_relay(const char *port, const char *path) {
 static int dial(int port) {
     static struct direction there, back;
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    if (prctl(PR_SET_DUMPABLE, 0L)) /* what the agent runs has the same user, and none of it may write to our streams */
+        fail("prctl");
     int server = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (server < 0 || connect(server, (const struct sockaddr *)&address, sizeof address))
