@@ -209,8 +209,8 @@ def test_a_command_cannot_speak_into_a_connection_and_could_into_a_program_of_it
     script = (
         "sleep 30 & for each in /proc/[0-9]*; do"
         " name=$(tr '\\0' ' ' <$each/cmdline 2>/dev/null);"
-        ' case $name in /*/taskq-guest" dial "*|"sleep 30 ") ls $each/fd >/dev/null 2>&1 && echo "open $name" || echo "shut $name";;'
-        " esac; done"
+        ' case $name in /*/taskq-guest" dial "*|"sleep 30 ") ls $each/fd >/dev/null 2>&1'
+        ' && echo "open $name" || echo "shut $name";; esac; done'
     )
     _, seen = box.shell(script)
     assert sorted(line.split()[::2] for line in seen.stdout.decode().splitlines()) == [["open", "30"], ["shut", "dial"]]
