@@ -2,6 +2,8 @@
 # Another Python gets an environment of its own beside the first: make PYTHON=python3.13 test
 PYTHON ?= python3
 VENV := $(if $(filter python3,$(PYTHON)),.venv,.venv-$(notdir $(PYTHON)))
+# What taskq is measured beside is in an environment of its own: nothing else needs it.
+BENCH := $(if $(filter python3,$(PYTHON)),.venv-bench,$(VENV)-bench)
 RUN := $(VENV)/bin/python -m
 # One worker per core that we may use, at most eight; who has nothing left takes from the others.
 PYTEST := $(RUN) pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal
@@ -45,8 +47,9 @@ format: setup ## put the code into its one format and mend what the linter can
 	$(RUN) ruff format
 	$(RUN) ruff check --fix
 
-bench: setup ## the figures, as ratios within one run; fails on a missed target
-	@failed=0; for each in $(BENCHMARKS); do $(RUN) $$each $(ARGS) || failed=1; done; exit $$failed
+bench: ## the figures, as ratios within one run; fails on a missed target
+	@$(PYTHON) tools/bootstrap.py --environment $(BENCH) --group bench
+	@failed=0; for each in $(BENCHMARKS); do $(BENCH)/bin/python -m $$each $(ARGS) || failed=1; done; exit $$failed
 
 build: setup ## sdist and wheel into dist/
 	@uv=$$($(PYTHON) tools/bootstrap.py --print-uv) && "$$uv" build --python $(VENV)/bin/python $(ARGS)

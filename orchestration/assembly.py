@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from orchestration.core.reports import FsckReport
     from orchestration.core.review import Page, Visitor
     from orchestration.core.snapshot import Damage, Snapshot
+    from orchestration.core.transfers import BackupReport, ExportReport, ImportReport
     from orchestration.engine.attend import Collected
     from orchestration.engine.brief import Brief, LogKind
     from orchestration.engine.clean import Cleaner, CleanReport
@@ -96,7 +97,8 @@ class App:
         self.origins = origins
         self._environment = environment
         self._clock = SystemClock()
-        self._store = JournalTaskStore(queue_folder, self._clock)
+        self._store = JournalTaskStore(queue_folder, self._clock, on_fault=lambda fault: self._tell_damage((fault,)))
+        self._told: set[Damage] = set()
         self._known_queue: str | None = None
         self._providers: dict[str, SandboxProvider] = {}
         self.on_warning: Callable[[str], None] = _ignore
@@ -201,12 +203,16 @@ class App:
     # --- looking ----------------------------------------------------------------------------------------------------
 
     def read(self) -> "Snapshot":
-        """Return the queue as it is now; damage in it is told once to whoever set `on_damage`."""
+        """Return what sees the queue as it is; damage in it is told once to whoever set `on_damage`."""
         snapshot = self._store.read()
-        if snapshot.damage and self.on_damage is not None:
-            report, self.on_damage = self.on_damage, None
-            report(snapshot.damage)
+        self._tell_damage(snapshot.damage)
         return snapshot
+
+    def _tell_damage(self, damage: "Sequence[Damage]") -> None:
+        news = [item for item in damage if item not in self._told]
+        self._told.update(news)
+        if news and self.on_damage is not None:
+            self.on_damage(news)
 
     def task(self, identifier: str) -> Task:
         """Return one task. Raises: TaskNotFoundError."""
@@ -411,8 +417,13 @@ class App:
         from orchestration.engine.clean import selection
 
         self.recover()
-        tasks = [self.task(identifier)] if identifier is not None else self.read().tasks.values()
-        self._cleaner.end_abandoned_visits(tasks)
+        if identifier is not None:
+            tasks = [self.task(identifier)]
+            self._cleaner.end_abandoned_visits(tasks)
+        else:
+            snapshot = self.read()
+            self._cleaner.end_abandoned_visits(snapshot.select(set(Status) - {Status.TODO}))
+            tasks = list(snapshot.select((Status.DONE, Status.CANCELLED)))
         return tuple(self._cleaner.clean(task, keep_worktree=keep_worktree) for task in selection(tasks, only=only))
 
     # --- care -------------------------------------------------------------------------------------------------------
@@ -423,10 +434,66 @@ class App:
 
         return fsck.repair(self.queue_folder, self._clock) if repair else fsck.check(self.queue_folder)
 
+    def export(
+        self,
+        identifiers: Sequence[str],
+        *,
+        write: Callable[[bytes], object] | None = None,
+        path: Path | None = None,
+        tell: Callable[[int], object] | None = None,
+    ) -> "ExportReport":
+        """Give the tasks of these ids, or all, to *write*, or write them to a new file; *tell* hears how many."""
+        from orchestration.store.export import export, export_to
+
+        if path is not None:
+            return export_to(path, self.queue_folder, identifiers, tell=tell or _ignore)
+        return export(self.queue_folder, identifiers, write or _ignore, tell=tell or _ignore)
+
+    def import_tasks(
+        self,
+        name: str,
+        content: bytes,
+        *,
+        texts: Sequence[Path],
+        skip_existing: bool = False,
+        rename: bool = False,
+        dry_run: bool = False,
+    ) -> "ImportReport":
+        """Take all tasks that *content* holds or none; plain records find their task files below *texts*.
+
+        Raises: TaskFileError, DuplicateTaskError, UsageError, StorageError.
+        """
+        from orchestration.engine.defaults import defaults
+        from orchestration.store.adopt import Source, import_tasks
+        from orchestration.store.named_texts import text_reader
+
+        return import_tasks(
+            self.queue_folder,
+            self._clock,
+            Source(name, content),
+            defaults=defaults(self.settings),
+            read_text=text_reader(texts),
+            skip_existing=skip_existing,
+            rename=rename,
+            prepare=None if dry_run else self._make_queue_folder,
+        )
+
+    def backup(self, path: Path, *, damaged: bool = False) -> "BackupReport":
+        """Write the whole queue as it is now to a new archive. Raises: UsageError, CorruptStateError, StorageError."""
+        from orchestration.store.backup import back_up
+
+        return back_up(self.queue_folder, path, damaged=damaged)
+
+    def restore(self, path: Path) -> "BackupReport":
+        """Make the queue that an archive holds; its folder must be empty or not be there yet."""
+        from orchestration.store.restore import restore
+
+        return restore(path, self.queue_folder)
+
     def doctor(self) -> "tuple[Health, ...]":
         """Say what works on this machine."""
         from orchestration.adapters.git.health import check as check_git
-        from orchestration.engine.doctor import examine
+        from orchestration.engine.doctor import examine, file_system
 
         folders = (
             ("queue", self.queue_folder),
@@ -434,7 +501,8 @@ class App:
             ("cache", paths.cache_folder(self._environment)),
             ("worktrees", self._worktree_root),
         )
-        return (*examine(folders), check_git(), *(self._provider(name).check() for name in PROVIDERS))
+        own = (*examine(folders), file_system(self.queue_folder))
+        return (*own, check_git(), *(self._provider(name).check() for name in PROVIDERS))
 
     @property
     def secrets(self) -> "SecretStore":

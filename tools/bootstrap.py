@@ -33,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Make the environment, or print where uv is; 1 when that is not possible."""
     parser = argparse.ArgumentParser(description="Make the virtual environment from uv.lock.")
     parser.add_argument("--environment", type=Path, default=Path(".venv"), help="where; default: %(default)s")
+    parser.add_argument("--group", default="dev", help="what goes in besides the project; default: %(default)s")
     parser.add_argument("--print-uv", action="store_true", help="print the path of uv, getting it if need be")
     parser.add_argument("--without-uv", action="store_true", help="use venv and pip even where uv can be had")
     options = parser.parse_args(arguments)
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.print_uv:
             sys.stdout.write(f"{require_uv()}\n")
         else:
-            make_environment(CHECKOUT / options.environment, without_uv=options.without_uv)
+            make_environment(CHECKOUT / options.environment, group=options.group, without_uv=options.without_uv)
     except SetupError as error:
         sys.stderr.write(f"bootstrap: {error}\n")
         return 1
@@ -57,9 +58,9 @@ def check_python(version: tuple[int, ...]) -> None:
         )
 
 
-def make_environment(environment: Path, *, without_uv: bool) -> None:
-    """Bring *environment* to what the lock file says, unless it is there already."""
-    wanted = fingerprint()
+def make_environment(environment: Path, *, group: str, without_uv: bool) -> None:
+    """Bring *environment* to what the lock file says of the project and *group*, unless it is there already."""
+    wanted = fingerprint(group)
     stamp = environment / STAMP
     if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted and (environment / "bin" / "python").exists():
         return
@@ -68,15 +69,15 @@ def make_environment(environment: Path, *, without_uv: bool) -> None:
     stamp.unlink(missing_ok=True)
     uv = None if without_uv or machine_has_its_own_index() else find_uv() or fetch_uv()
     if uv is None:
-        install_with_pip(environment)
+        install_with_pip(environment, group)
     else:
-        install_with_uv(uv, environment)
+        install_with_uv(uv, environment, group)
     stamp.write_text(wanted, encoding="utf-8")
 
 
-def fingerprint() -> str:
+def fingerprint(group: str) -> str:
     """Return what changes when the environment must be made anew: lock file, interpreter, place of the checkout."""
-    digest = hashlib.sha256(f"{CHECKOUT}\0{interpreter()}\0{sys.version}\0".encode())
+    digest = hashlib.sha256(f"{CHECKOUT}\0{interpreter()}\0{sys.version}\0{group}\0".encode())
     for name in FILES_THAT_DECIDE:
         digest.update((CHECKOUT / name).read_bytes())
     return digest.hexdigest()
@@ -136,21 +137,23 @@ def require_uv() -> str:
     return uv
 
 
-def install_with_uv(uv: str, environment: Path) -> None:
+def install_with_uv(uv: str, environment: Path, group: str) -> None:
     """Let uv make *environment* exactly as locked."""
     say(f"uv sync into {environment.name}")
     told = {"UV_PROJECT_ENVIRONMENT": str(environment), "UV_PYTHON_DOWNLOADS": "never", "UV_COMPILE_BYTECODE": "1"}
     inherited = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-    run([uv, "sync", "--quiet", "--locked", "--python", interpreter()], environ=inherited | told)
+    wanted = ["--no-default-groups", "--group", group]
+    run([uv, "sync", "--quiet", "--locked", *wanted, "--python", interpreter()], environ=inherited | told)
 
 
-def install_with_pip(environment: Path) -> None:
+def install_with_pip(environment: Path, group: str) -> None:
     """Make *environment* with venv and pip: the locked versions, checked against the locked hashes."""
     say(f"venv and pip into {environment.name}")
     make_virtual_environment(environment)
     python = str(environment / "bin" / "python")
     requirements = environment / "locked-requirements.txt"
-    run([python, str(CHECKOUT / "tools" / "locked_requirements.py"), "--output", str(requirements)])
+    listing = [python, str(CHECKOUT / "tools" / "locked_requirements.py"), "--group", group]
+    run([*listing, "--output", str(requirements)])
     pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     run([*pip, "--require-hashes", "--requirement", str(requirements)])
     run([*pip, "--no-deps", "--editable", str(CHECKOUT)])

@@ -35,6 +35,7 @@ BROWSER_FLAGS: Final = (
 """For a Chromium without a screen, that asks nobody anything."""
 _PATIENCE: Final = 60
 """Seconds."""
+_SMALL_DISK: Final = 16 * 1024**2
 _PROBE_OF_ENGINE: Final = """
 import os, sys
 from orchestration.adapters.sandbox.docker import images
@@ -151,6 +152,19 @@ def _look_for_mounts() -> str | None:
     return _runs("unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", tempfile.gettempdir())
 
 
+def _look_for_loop_ext4() -> str | None:
+    """Mount in a namespace of its own, so that nothing is left when it fails halfway."""
+    if os.geteuid() != 0:
+        return "only root can mount"
+    with tempfile.TemporaryDirectory() as folder:
+        image = Path(folder, "image")
+        with image.open("wb") as device:
+            device.truncate(_SMALL_DISK)
+        return _runs("mkfs.ext4", "-q", "-F", str(image)) or _runs(
+            "unshare", "--mount", "mount", "-t", "ext4", "-o", "loop", str(image), folder
+        )
+
+
 def _look_for_compiler() -> str | None:
     return _runs("cc", "-x", "c", "-include", "stdlib.h", "-fsyntax-only", os.devnull)
 
@@ -199,6 +213,9 @@ CAPABILITIES: Final[Mapping[str, Capability]] = MappingProxyType(
         "chromium": Capability(look=_look_for_browser, remedy="apt-get install chromium"),
         "pypi": Capability(look=_look_for_packages, remedy="a network, or pip configured for an index that is reached"),
         "mount": Capability(look=_look_for_mounts, remedy="running the tests as root on a machine that allows mounts"),
+        "loop-ext4": Capability(
+            look=_look_for_loop_ext4, remedy="apt-get install e2fsprogs, and root where loop devices can be mounted"
+        ),
         "python3.13": Capability(look=_look_for_python_3_13, remedy="uv python install 3.13"),
     }
 )

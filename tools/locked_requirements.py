@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """``uv.lock`` as a requirements file for pip, with hashes, so that both ways to install have one truth.
 
-Responsible for: the project's own dependencies and its ``dev`` group.
+Responsible for: the project's own dependencies and one of its groups.
 Not responsible for: markers of parents. What only an excluded package needs is listed all the same.
 """
 
@@ -21,9 +21,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Write the requirements to a file or to stdout."""
     parser = argparse.ArgumentParser(description="Print uv.lock as requirements with hashes.")
     parser.add_argument("--lock", type=Path, default=CHECKOUT / "uv.lock")
+    parser.add_argument("--group", default="dev", help="the group of dependencies; default: %(default)s")
     parser.add_argument("--output", type=Path, help="the file to write; default: stdout")
     options = parser.parse_args(arguments)
-    text = requirements(options.lock.read_text(encoding="utf-8"))
+    text = requirements(options.lock.read_text(encoding="utf-8"), options.group)
     if options.output is None:
         sys.stdout.write(text)
     else:
@@ -31,26 +32,26 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def requirements(lock: str) -> str:
-    """Return the requirements that the text of a lock file stands for, sorted by name."""
+def requirements(lock: str, group: str = "dev") -> str:
+    """Return the requirements that the text of a lock file has for the project and *group*, sorted by name."""
     import tomllib  # noqa: PLC0415 - bootstrap.py tells older Pythons why they cannot, before this is reached
 
     packages: list[dict[str, Any]] = tomllib.loads(lock)["package"]
     by_key = {(package["name"], package["version"]): package for package in packages if "registry" in package["source"]}
     [project] = [package for package in packages if package["source"] == {"editable": "."}]
-    markers = reachable(project, by_key)
+    markers = reachable(project, by_key, group)
     return "".join(entry(by_key[key], markers[key]) for key in sorted(markers))
 
 
-def reachable(project: dict[str, Any], packages: dict[Key, dict[str, Any]]) -> dict[Key, set[str]]:
-    """Return what *project* needs, with the markers under which it does; no marker is always."""
+def reachable(project: dict[str, Any], packages: dict[Key, dict[str, Any]], group: str) -> dict[Key, set[str]]:
+    """Return what *project* needs with *group*, and the markers under which it does; no marker is always."""
     versions: dict[str, list[str]] = {}
     for name, version in packages:
         versions.setdefault(name, []).append(version)
     markers: dict[Key, set[str]] = {}
     always: set[Key] = set()
     seen: set[tuple[Key, str]] = set()
-    waiting = deque([*project.get("dependencies", ()), *project.get("dev-dependencies", {}).get("dev", ())])
+    waiting = deque([*project.get("dependencies", ()), *project.get("dev-dependencies", {}).get(group, ())])
     while waiting:
         edge = waiting.popleft()
         key = (edge["name"], edge.get("version") or versions[edge["name"]][0])

@@ -4,5 +4,6 @@
 ``options``   what several commands share
 ``output``    plain lines and JSON
 ``render``    tables and live progress for people; the only user of rich
+``tally``     a count for who waits at a terminal
 ``commands``  one module per command
 """

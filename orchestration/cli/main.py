@@ -39,6 +39,10 @@ SECTIONS: Final = MappingProxyType(
         "Care": {
             "cleanup": "Take away what finished tasks left",
             "fsck": "Check the journal, and repair it",
+            "export": "Write tasks as JSON, one a line",
+            "import": "Take tasks that were exported, or plain records",
+            "backup": "Write the whole queue to one file",
+            "restore": "Make a queue from a backup",
             "doctor": "Say what works on this machine, and what would help",
             "config": "Show every setting and where it comes from",
             "secret": "Keep secrets for the tasks that name them",
@@ -54,6 +58,9 @@ SECTIONS: Final = MappingProxyType(
 
 COMMANDS: Final = MappingProxyType({name: text for group in SECTIONS.values() for name, text in group.items()})
 
+_MODULES: Final = MappingProxyType({"import": "import_"})
+"""Of commands whose name is no name for a module."""
+
 
 class Commands(click.Group):
     """The commands by name; a command's module is imported when the command is called."""
@@ -66,7 +73,8 @@ class Commands(click.Group):
         """Return the command of this name, or None."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"orchestration.cli.commands.{cmd_name.replace('-', '_')}").command
+        module = _MODULES.get(cmd_name, cmd_name.replace("-", "_"))
+        command: click.Command = import_module(f"orchestration.cli.commands.{module}").command
         return command
 
     def resolve_command(
@@ -110,7 +118,7 @@ def cli(ctx: click.Context, queue: str | None) -> None:
 def run(arguments: list[str]) -> int:
     """Run one command line; return its exit code."""
     try:
-        result = cli.main(arguments, prog_name="taskq", standalone_mode=False)
+        result = _invoke(arguments)
         sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help())
@@ -129,6 +137,17 @@ def run(arguments: list[str]) -> int:
     except Exception as error:  # noqa: BLE001 -- the edge: our own bugs become a report and exit 70
         return _report_bug(error, arguments)
     return result if isinstance(result, int) else 0
+
+
+def _invoke(arguments: list[str]) -> object:
+    """Do what `click.Command.main` does but for its own answer to a closed pipe, which is to fail."""
+    if "_TASKQ_COMPLETE" in os.environ:
+        return cli.main(arguments, prog_name="taskq", standalone_mode=False)
+    try:
+        with cli.make_context("taskq", list(arguments)) as ctx:
+            return cli.invoke(ctx)
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
 
 
 def _fail(message: str, *, code: str, exit_code: int, arguments: Sequence[str]) -> int:

@@ -69,8 +69,7 @@ def json_option(function: Function) -> Function:
 
 
 def _complete_ids(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    snapshot = app(ctx).read()
-    return [identifier for identifier in snapshot.tasks if identifier.lower().startswith(incomplete.lower())]
+    return list(app(ctx).read().ids(incomplete))
 
 
 def _one_id(ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:

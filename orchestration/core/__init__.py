@@ -7,4 +7,5 @@
 ``events``    what a run tells those who watch it
 ``ports``     what the upper layers ask of adapters and stores
 ``settings``  the configuration as a typed value
+``transfers`` what is told of exports, imports, backups and restores
 """

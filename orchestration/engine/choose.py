@@ -5,7 +5,7 @@ from datetime import datetime
 
 from orchestration.core.models import Task
 from orchestration.core.snapshot import Snapshot
-from orchestration.core.status import Status
+from orchestration.core.status import RUNNING, Status
 
 
 def obstacle(task: Task, snapshot: Snapshot, *, now: datetime) -> str | None:
@@ -21,17 +21,13 @@ def obstacle(task: Task, snapshot: Snapshot, *, now: datetime) -> str | None:
 
 
 def ready(snapshot: Snapshot, *, now: datetime) -> Iterable[Task]:
-    """Yield the tasks that may start, in the order in which they were added."""
-    return (
-        task
-        for task in snapshot.tasks.values()
-        if task.status is Status.TODO and obstacle(task, snapshot, now=now) is None
-    )
+    """Yield the tasks that may start, the most urgent first."""
+    return (task for task in snapshot.urgent(now) if obstacle(task, snapshot, now=now) is None)
 
 
 def next_task(snapshot: Snapshot, *, now: datetime) -> Task | None:
-    """Return the task of the highest priority that may start, the earliest added among equals; None when none may."""
-    return max(ready(snapshot, now=now), key=lambda task: task.priority, default=None)
+    """Return the most urgent task that may start, the earliest added among equals; None when none may."""
+    return next(iter(ready(snapshot, now=now)), None)
 
 
 def sandboxes_wanted(snapshot: Snapshot, *, now: datetime, only: str | None = None) -> frozenset[str]:
@@ -39,6 +35,15 @@ def sandboxes_wanted(snapshot: Snapshot, *, now: datetime, only: str | None = No
 
     With *only*, of what is ready just that task counts.
     """
-    meant = (task for task in ready(snapshot, now=now) if only is None or task.id.lower() == only.lower())
-    left = (task for task in snapshot.tasks.values() if task.is_running)
-    return frozenset(task.sandbox or "" for task in (*meant, *left))
+    left = frozenset(kind for status in RUNNING for kind in snapshot.sandboxes(status))
+    if only is not None:
+        task = snapshot.find(only)
+        is_meant = task is not None and task.status is Status.TODO and obstacle(task, snapshot, now=now) is None
+        return left | {task.sandbox or ""} if task is not None and is_meant else left
+    missing = snapshot.sandboxes(Status.TODO) - left
+    wanted: set[str] = set()
+    for task in ready(snapshot, now=now):
+        if missing <= wanted:
+            break
+        wanted.add(task.sandbox or "")
+    return left | wanted

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from orchestration.core.ports import Health
+from orchestration.support.mounts import mount_of
 
 LOW_DISK: Final = 1024**3
 OLDEST_PYTHON: Final = (3, 11)
@@ -20,6 +21,22 @@ OLDEST_PYTHON: Final = (3, 11)
 def examine(folders: Iterable[tuple[str, Path]]) -> tuple[Health, ...]:
     """Return what is to be said of Python and of every named folder."""
     return (_python(), *(_folder(name, path) for name, path in folders))
+
+
+def file_system(queue: Path) -> Health:
+    """Say what the queue's folder is on, and whether a queue is safe there."""
+    mount = mount_of(queue)
+    if mount is None:
+        return Health(
+            name="file system", usable=True, detail="not known here; keep the queue on a local disk", remedy=""
+        )
+    detail = f"{mount.kind}, a network file system" if mount.is_network else mount.kind
+    return Health(
+        name="file system",
+        usable=not mount.is_network,
+        detail=f"{detail} ({mount.source} at {mount.point})",
+        remedy="put the queue on a local disk, with --queue or TASKQ_QUEUE",
+    )
 
 
 def _python() -> Health:

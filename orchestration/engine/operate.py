@@ -163,11 +163,7 @@ class Operator:
 
     def check_not_awaited(self, task: Task) -> None:
         """Refuse a task that others wait for. Raises: UsageError that names them."""
-        awaiting = [
-            other.id
-            for other in self.store.read().tasks.values()
-            if other.status is Status.TODO and task.id.lower() in map(str.lower, other.after)
-        ]
+        awaiting = [other.id for other in self.store.read().awaiting(task.id) if other.status is Status.TODO]
         if awaiting:
             raise UsageError(
                 f"task {task.id} is waited for by {', '.join(awaiting)}; remove or cancel those first", code="awaited"
@@ -199,7 +195,8 @@ def find(snapshot: Snapshot, identifier: str) -> Task:
     """Return the task of this id, case ignored. Raises: TaskNotFoundError that names near ones."""
     task = snapshot.find(identifier)
     if task is None:
-        near = get_close_matches(identifier, snapshot.tasks, n=3, cutoff=0.6)
+        ids = list(snapshot.ids(identifier[:1])) or snapshot.ids()
+        near = get_close_matches(identifier, ids, n=3, cutoff=0.6)
         hint = f"did you mean {', '.join(near)}?" if near else "see the ids with: taskq status"
         raise TaskNotFoundError(f"no task {identifier[:80]!a}; {hint}")
     return task

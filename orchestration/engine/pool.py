@@ -145,10 +145,10 @@ class Pool:
             return
         try:
             snapshot = self.worker.store.read()
+            found = [(flight, snapshot.find(flight.task.id)) for flight in self._flights.values()]
         except TaskqError as error:  # it is looked at again soon
             log.warning("journal.unreadable", error=str(error))
             return
-        for flight in self._flights.values():
-            current = snapshot.find(flight.task.id)
+        for flight, current in found:
             if current is None or not is_claim_of(flight.task, current):
                 flight.switch.throw("cancelled")

@@ -11,6 +11,7 @@ from orchestration.core.attempts import AttemptResult, AttemptSpec
 from orchestration.core.errors import BusyError, CorruptStateError, TaskNotFoundError, TaskqError
 from orchestration.core.facts import Runner
 from orchestration.core.models import Task
+from orchestration.core.status import RUNNING
 from orchestration.engine.lease import is_held
 from orchestration.engine.worker import Worker
 from orchestration.pipeline.stage import StopSwitch
@@ -28,7 +29,7 @@ class Recovery:
 
     def abandoned(self) -> tuple[Task, ...]:
         """Return the running tasks that nobody holds."""
-        return tuple(task for task in self.worker.store.read().tasks.values() if self._is_abandoned(task))
+        return tuple(task for task in self.worker.store.read().select(RUNNING) if self._is_abandoned(task))
 
     def reconcile(self) -> tuple[Task, ...]:
         """Settle every abandoned task; return them as they are now."""
@@ -42,8 +43,6 @@ class Recovery:
         return tuple(recovered)
 
     def _is_abandoned(self, task: Task) -> bool:
-        if not task.is_running:
-            return False
         if task.run is None:
             return True
         lease = self.worker.parts.records.folders(task.id, task.run.attempt).lease

@@ -19,6 +19,15 @@
 ``task_files``  task files as people write them (loaded on use)
 ``draft_keys``  the keys of task files and what each becomes (loaded on use)
 ``front_matter``  the YAML of task files, kept as text (loaded on use)
+``sweep``       one pass over a whole journal, for who needs no index (this and what follows: loaded on use)
+``export``      tasks out of the queue, one JSON object per line
+``arrivals``    such lines, and plain records, as tasks to be
+``plain_records``  what becomes of the fields of a plain record
+``named_texts``  the task files that plain records name
+``adopt``       arrived tasks into the queue
+``backup``      a whole queue into one file, at one moment
+``restore``     and back
+``backup_archive``  what such a file is, and reading it without trust
 
 Small values of this layer are named tuples: a dataclass takes ten times as long to define, and every `taskq add` waits.
 """

@@ -86,8 +86,11 @@ class Blobs:
         return {"blob": name, "size": len(content)}
 
     def _holds(self, name: str, content: bytes) -> bool:
-        path = self._folder / name
-        return path.is_file() and not path.is_symlink() and path.stat().st_size == len(content)
+        try:
+            with open_beneath(self._folder, name) as source:
+                return source.read(len(content) + 1) == content
+        except (FileNotFoundError, StorageError):
+            return False
 
     def _get(self, name: str, fields: Mapping[str, Any]) -> bytes:
         path = self._folder / name

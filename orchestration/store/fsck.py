@@ -16,9 +16,10 @@ from orchestration.core.reports import FsckReport
 from orchestration.core.snapshot import Damage
 from orchestration.store.blobs import Blobs, referred_blob
 from orchestration.store.codec import decode_task
+from orchestration.store.entry import Entry
 from orchestration.store.history import keep_bytes, keep_file, stamp
-from orchestration.store.index import Index, Tail
 from orchestration.store.layout import QueueFolder
+from orchestration.store.ledger import Ledger, Tail
 from orchestration.store.line import BadRecordError
 from orchestration.store.lock import JournalLock
 from orchestration.store.record import Record, read_record
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Scan:
-    index: Index
+    ledger: Ledger
     lines: int
     good: Sequence[bytes]
     bad: Sequence[bytes]
@@ -91,15 +92,15 @@ def _content(journal: Path) -> bytes:
 
 def _scan(content: bytes) -> _Scan:
     """Judge every line as it comes: good means that it reads, and that its task can be read after it."""
-    tail = Index().absorb(content)
-    index = Index()
+    tail = Ledger().absorb(content)
+    ledger = Ledger()
     good, bad, damage = [], [], []
     offset = 0
     lines = content[: tail.offset].split(b"\n")[:-1]
     for number, raw in enumerate(lines, start=1):
         try:
             if raw.strip():
-                _fold(index, read_record(raw, line=number, offset=offset))
+                _fold(ledger, read_record(raw, line=number, offset=offset))
             good.append(raw + b"\n")
         except (BadRecordError, CorruptStateError) as error:
             bad.append(raw + b"\n")
@@ -107,15 +108,16 @@ def _scan(content: bytes) -> _Scan:
         offset += len(raw) + 1
     if tail.damage is not None:
         damage.append(tail.damage)
-    return _Scan(index, len(lines), good, bad, tuple(damage), tail)
+    return _Scan(ledger, len(lines), good, bad, tuple(damage), tail)
 
 
-def _fold(index: Index, record: Record) -> None:
+def _fold(ledger: Ledger, record: Record) -> None:
     """Take one line, or leave the index as it was."""
-    entry = index.find(record.id) if record.kind == "task" else None
+    key = id_key(record.id)
+    entry = ledger.touched.get(key) if record.kind == "task" else None
     before = None if entry is None else entry.copy()
-    index.fold(record)
-    after = index.find(record.id) if record.kind == "task" else None
+    ledger.fold(record)
+    after = ledger.find(record.id) if record.kind == "task" else None
     if after is None:
         return
     try:
@@ -123,22 +125,26 @@ def _fold(index: Index, record: Record) -> None:
         decode_task({**fields, "id": after.id})
     except (BadRecordError, CorruptStateError):
         if before is None:
-            del index.entries[id_key(record.id)]
+            del ledger.touched[key]
         else:
-            index.entries[id_key(record.id)] = before
+            ledger.touched[key] = before
         raise
 
 
 def _report(queue: QueueFolder, scan: _Scan, poison: str | None) -> FsckReport:
     blobs = Blobs(queue.blobs)
-    problems = [blobs.problem({**entry.fields(), "id": entry.id}) for entry in scan.index.entries.values()]
+    problems = [blobs.problem({**entry.fields(), "id": entry.id}) for entry in _present(scan.ledger)]
     return FsckReport(
-        queue=scan.index.queue,
-        seq=scan.index.seq,
+        queue=scan.ledger.queue,
+        seq=scan.ledger.seq,
         lines=scan.lines,
-        tasks=len(scan.index.entries),
+        tasks=len(_present(scan.ledger)),
         damage=scan.damage,
         torn=len(scan.tail.content),
         poison=poison,
         blobs=tuple(problem for problem in problems if problem is not None),
     )
+
+
+def _present(ledger: Ledger) -> list[Entry]:
+    return [entry for entry in ledger.touched.values() if not entry.removed]

@@ -1,172 +1,379 @@
-"""The journal folded into tasks, in memory: a cache that is rebuilt when in doubt.
+"""The index: a cache of what the journal says up to one byte, so that no answer takes longer in a longer queue.
 
-Responsible for: which task each line changes, and what of the journal's end is no whole append.
-Guarantees: an append of several lines is seen whole or not at all; damage never hides other lines; members that
-this version does not know survive.
-Not responsible for: reading files (``store.journal``), task values (``store.codec``).
+A SQLite file without durability of its own, that anybody may delete at any time.
+Guarantees: it is believed only while it fits the journal beside it (the file, its size, a checksum of its last bytes
+before the recorded end), was closed cleanly, and was written since the machine started; readers and whoever extends it
+exclude each other by a lock on the file itself, so that deleting or replacing it concerns nobody who has it open.
+Not responsible for: what lines mean (``store.ledger``), when to build or extend it (``store.journal``).
 """
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+import fcntl
+import json
+import os
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from orchestration.core.naming import id_key
 from orchestration.core.snapshot import Damage
+from orchestration.core.status import Status
+from orchestration.store.entry import StaleIndexError, State
 from orchestration.store.line import BadRecordError
-from orchestration.store.record import Record, read_record
+from orchestration.support.files import PRIVATE_FILE, PRIVATE_FOLDER
 
 if TYPE_CHECKING:
-    from orchestration.core.models import Task
+    from orchestration.store.ledger import Ledger
 
-GUARD_BYTES: Final = 64
-
-
-class Entry:
-    """One task as its lines say; *task* is its decoded form once somebody asked, *fault* why there is none."""
-
-    __slots__ = ("fault", "id", "known", "line", "offset", "pending", "rev", "task")
-
-    def __init__(self, identifier: str, *, rev: int, line: int, offset: int) -> None:
-        self.id = identifier
-        self.rev = rev
-        self.line = line
-        self.offset = offset
-        self.pending: list[Record] = []
-        self.known: dict[str, Any] = {}
-        self.task: Task | None = None
-        self.fault: str | None = None
-
-    def copy(self) -> "Entry":
-        """Return an entry that later changes of this one do not touch."""
-        copied = Entry(self.id, rev=self.rev, line=self.line, offset=self.offset)
-        copied.pending = list(self.pending)
-        copied.known = self.known
-        return copied
-
-    def fields(self) -> dict[str, Any]:
-        """Return all fields of the task, the newest value of each. Raises: BadRecordError."""
-        while self.pending:
-            self.known = {**self.known, **self.pending[0].fields()}
-            del self.pending[0]
-        return {**self.known, "rev": self.rev}
-
-    def add(self, record: Record) -> None:
-        """Take one more change of this task."""
-        self.pending.append(record)
-        self.rev = record.rev if record.rev is not None else self.rev + 1
-        self.line, self.offset = record.line, record.offset
-        self.task = self.fault = None
+FORMAT: Final = 1
+"""Another number here makes every index of today one to build anew."""
+GUARDED_BYTES: Final = 4096
+_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
+_COLUMNS: Final = "id, place, rev, line, status, sandbox, urgency, not_before, spans"
+_TABLES: Final = """
+CREATE TABLE head (
+    one INTEGER PRIMARY KEY CHECK (one = 1), format INTEGER, clean INTEGER, serial INTEGER, boot TEXT, device INTEGER,
+    inode INTEGER, end INTEGER, guard INTEGER, lines INTEGER, seq INTEGER, compacted INTEGER, queue TEXT, damage TEXT
+);
+CREATE TABLE task (
+    place INTEGER PRIMARY KEY, id TEXT NOT NULL COLLATE NOCASE, rev INTEGER, line INTEGER, status TEXT, sandbox TEXT,
+    urgency INTEGER, not_before INTEGER, waits INTEGER, spans BLOB
+);
+CREATE TABLE awaits (parent TEXT NOT NULL, child INTEGER NOT NULL, PRIMARY KEY (parent, child)) WITHOUT ROWID;
+CREATE TABLE counted (status TEXT, sandbox TEXT, number INTEGER, PRIMARY KEY (status, sandbox)) WITHOUT ROWID;
+"""
+_INDEXES: Final = """
+CREATE UNIQUE INDEX task_by_id ON task (id);
+CREATE INDEX task_by_status ON task (status, place) WHERE status IS NOT NULL;
+CREATE INDEX task_ready ON task (urgency, place) WHERE status = 'todo' AND waits = 0 AND not_before IS NULL;
+CREATE INDEX task_later ON task (not_before) WHERE status = 'todo' AND not_before IS NOT NULL;
+CREATE INDEX awaits_by_child ON awaits (child);
+"""
+_INSERT: Final = f"INSERT INTO task ({_COLUMNS}, waits) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0)"  # noqa: S608 -- our own names
+_UPDATE: Final = (
+    "UPDATE task SET id = ?, rev = ?, line = ?, status = ?, sandbox = ?, urgency = ?, not_before = ?, spans = ? "
+    "WHERE place = ?"
+)
+_WAITS: Final = (
+    "UPDATE task SET waits = (SELECT count(*) FROM awaits LEFT JOIN task AS parent ON parent.id = awaits.parent "
+    "WHERE awaits.child = task.place AND parent.status IS NOT 'done')"
+)
 
 
-class Tail(NamedTuple):
-    """Bytes after the last whole append. *damage* is None when they may be a write under way or cut short."""
+class Head(NamedTuple):
+    """What the whole of the index stands for: the first *end* bytes and *lines* lines of one journal file."""
 
-    offset: int
-    content: bytes
-    damage: Damage | None
+    serial: int
+    end: int
+    lines: int
+    seq: int
+    compacted: int
+    queue: str | None
+    damage: tuple[Damage, ...]
 
 
-class _BadLine(NamedTuple):
-    damage: Damage
-    next_offset: int
+class Extent(NamedTuple):
+    """What an index is made of: a head without its serial, and for each task its state and what it waits for."""
+
+    end: int
+    lines: int
+    seq: int
+    compacted: int
+    queue: str | None
+    damage: Sequence[Damage]
+    tasks: Iterable[tuple[State, tuple[str, ...]]]
 
 
 class Index:
-    """All that the first *offset* bytes of one journal file say."""
+    """An index that is open. Its answers count between `lock` and `unlock` alone."""
 
-    def __init__(self) -> None:
-        self.offset = 0
-        self.lines = 0
-        self.seq = 0
-        self.queue: str | None = None
-        self.guard = b""
-        self.entries: dict[str, Entry] = {}
-        self.removed: dict[str, Entry] = {}
-        self.damage: list[Damage] = []
+    def __init__(self, connection: sqlite3.Connection, descriptor: int, head: Head) -> None:
+        self._connection = connection
+        self._descriptor = descriptor
+        self.head = head
 
-    def find(self, identifier: str) -> Entry | None:
-        """Return the task of this id, case ignored."""
-        return self.entries.get(id_key(identifier))
+    @classmethod
+    def open(cls, path: Path, journal: int) -> Self | None:
+        """Return the index at *path*, if there is one that can be believed of the open file *journal*."""
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            return None
+        index = None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            connection = _connect(path)
+            if _is_at(descriptor, path):
+                head = _head(connection, journal)
+                index = None if head is None else cls(connection, descriptor, head)
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+        except (OSError, sqlite3.Error, ValueError, TypeError):
+            return None
+        finally:
+            if index is None:
+                os.close(descriptor)
+        return index
 
-    def absorb(self, content: bytes) -> Tail:
-        """Fold the bytes that follow what is folded already; return what cannot be folded yet.
-
-        Raises: NewerVersionError; then this index is of no further use.
-        """
-        lines = content.split(b"\n")
-        lines.pop()
-        waiting: list[Record | _BadLine] = []
-        start = offset = self.offset
-        number = self.lines
-        for raw in lines:
-            number += 1
-            item = _read(raw, number, offset)
-            offset += len(raw) + 1
-            if item is not None:
-                waiting.append(item)
-            if item is None and waiting:
-                continue
-            if item is None or (isinstance(item, Record) and item.more == 0):
-                self._settle(waiting, line=number, offset=offset)
-                waiting = []
-        waiting = self._settle_damage(waiting)
-        if self.offset > start:
-            self.guard = content[max(0, self.offset - start - GUARD_BYTES) : self.offset - start]
-        return _tail(self.offset, content[self.offset - start :], waiting)
-
-    def fold(self, record: Record) -> None:
-        """Take one line. Raises: BadRecordError when it changes a task that was never added."""
-        if record.kind == "task":
-            self._fold_task(record)
-        elif record.kind == "queue" and record.id and self.queue is None:
-            self.queue = record.id
-        self.seq = record.seq if record.seq is not None else self.seq + 1
-
-    def _settle(self, items: Iterable[Record | _BadLine], *, line: int, offset: int) -> None:
-        for item in items:
-            if isinstance(item, _BadLine):
-                self.damage.append(item.damage)
-                continue
+    @classmethod
+    def build(cls, path: Path, journal: int, extent: Extent) -> Self | None:
+        """Put a new index in the place of what is at *path*; None when the disk or the folder does not let us."""
+        temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
+        try:
+            with suppress(FileExistsError):
+                path.parent.mkdir(mode=PRIVATE_FOLDER)
+            os.close(
+                os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE_FILE)
+            )
+            connection = _connect(temporary)
             try:
-                self.fold(item)
-            except BadRecordError as error:
-                self.damage.append(Damage(line=item.line, offset=item.offset, why=str(error)))
-        self.lines, self.offset = line, offset
+                _fill(connection, journal, extent)
+            finally:
+                connection.close()
+            temporary.replace(path)
+        except (OSError, sqlite3.Error):
+            return None
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        return cls.open(path, journal)
 
-    def _settle_damage(self, waiting: list[Record | _BadLine]) -> list[Record | _BadLine]:
-        """Settle bad lines at the end that no crash explains: more than one, or one with good lines behind."""
-        bad = 0
-        while bad < len(waiting) and isinstance(waiting[bad], _BadLine):
-            bad += 1
-        if bad == 0 or (bad == 1 and len(waiting) == 1):
-            return waiting
-        for item in waiting[:bad]:
-            if isinstance(item, _BadLine):
-                self._settle((item,), line=item.damage.line, offset=item.next_offset)
-        return waiting[bad:]
+    def close(self) -> None:
+        """Let go of the file."""
+        with suppress(sqlite3.Error):
+            self._connection.close()
+        os.close(self._descriptor)
+        self._descriptor = -1
 
-    def _fold_task(self, record: Record) -> None:
-        key = id_key(record.id)
-        entry = self.entries.get(key)
-        if entry is None:
-            if record.removed or not record.full:
-                raise BadRecordError(f"a change of task {record.id}, which was not added before")
-            gone = self.removed.pop(key, None)
-            entry = Entry(record.id, rev=gone.rev if gone else 0, line=record.line, offset=record.offset)
-            self.entries[key] = entry
-        if record.removed:
-            self.removed[key] = self.entries.pop(key)
-        entry.add(record)
+    # --- taking turns -----------------------------------------------------------------------------------------------
+
+    def lock(self) -> bool:
+        """Keep the index as it is until `unlock`; False when it is not what it was when it was opened."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+        try:
+            now = self._connection.execute("SELECT serial, clean FROM head").fetchone()
+        except sqlite3.Error:
+            now = None
+        return bool(now == (self.head.serial, 1))
+
+    def unlock(self) -> None:
+        """Let others extend it; a file that was closed meanwhile has no lock any more."""
+        if self._descriptor >= 0:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def extend(self, ledger: "Ledger", journal: int, *, now: int) -> bool:
+        """Take in what *ledger* knows beyond this index, in one batch; False when others are reading, or it failed.
+
+        The index must not be locked by us, and is of no further use afterwards. *now* is in microseconds since 1970.
+        """
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        try:
+            if self._connection.execute("SELECT serial, clean FROM head").fetchone() != (self.head.serial, 1):
+                return False
+            # Not one transaction: what a kill leaves of it is not clean, and so is not believed.
+            self._connection.execute("UPDATE head SET clean = 0")
+            self._connection.execute("BEGIN")
+            self._take_in(ledger, now)
+            self._connection.execute("COMMIT")
+            extent = Extent(ledger.offset, ledger.lines, ledger.seq, ledger.compacted, ledger.queue, ledger.damage, ())
+            self._connection.execute(*_new_head(journal, extent, serial=self.head.serial + 1))
+        except (OSError, sqlite3.Error, StaleIndexError):
+            return False
+        finally:
+            self.unlock()
+        return True
+
+    def _take_in(self, ledger: "Ledger", now: int) -> None:
+        execute = self._connection.execute
+        counts = dict(ledger.changed_counts())  # first, as it looks at what is there
+        recount: set[int] = set()
+        for key, entry in ledger.touched.items():
+            before, state = self.state(key), entry.state()
+            if before is None or before.place != state.place:
+                if before is not None:
+                    execute("DELETE FROM task WHERE place = ?", (before.place,))
+                    execute("DELETE FROM awaits WHERE child = ?", (before.place,))
+                execute(_INSERT, state)
+            else:
+                identifier, place, *others = state
+                execute(_UPDATE, (identifier, *others, place))
+            if entry.says_after():
+                execute("DELETE FROM awaits WHERE child = ?", (state.place,))
+                with suppress(BadRecordError):
+                    parents = {(id_key(parent), state.place) for parent in entry.after()}
+                    self._connection.executemany("INSERT INTO awaits VALUES (?, ?)", parents)
+                recount.add(state.place)
+            if before is None or (before.status == Status.DONE) != (state.status == Status.DONE):
+                recount.update(place for (place,) in execute("SELECT child FROM awaits WHERE parent = ?", (key,)))
+        self._connection.executemany(f"{_WAITS} WHERE place = ?", [(place,) for place in recount])
+        for (status, sandbox), change in counts.items():
+            execute(
+                "INSERT INTO counted VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET number = number + excluded.number",
+                (status, sandbox, change),
+            )
+        due = "UPDATE task INDEXED BY task_later SET not_before = NULL WHERE status = 'todo' AND not_before <= ?"
+        execute(f"{due} AND not_before IS NOT NULL", (now,))
+
+    # --- looking ----------------------------------------------------------------------------------------------------
+
+    def state(self, key: str) -> State | None:
+        """Return what is known of the task of this key; also of one that was removed."""
+        found = self._states("WHERE id = ?", (key,))
+        return found[0] if found else None
+
+    def counts(self) -> Mapping[tuple[str, str], int]:
+        """Return how many tasks there are of each status and sandbox."""
+        rows = self._rows("SELECT status, sandbox, number FROM counted")
+        return {(status, sandbox): number for status, sandbox, number in rows}
+
+    def added_after(
+        self, place: int, *, limit: int, statuses: Sequence[str] | None = None
+    ) -> tuple[list[State], int | None]:
+        """Return at most *limit* tasks added after *place*, of *statuses* if given; the last place if more follow."""
+        if statuses is None:
+            found = self._states("WHERE place > ? AND status IS NOT NULL ORDER BY place LIMIT ?", (place, limit))
+        else:
+            where = "WHERE status = ? AND status IS NOT NULL AND place > ? ORDER BY place LIMIT ?"
+            each = [self._states(where, (status, place, limit)) for status in statuses]
+            found = sorted((state for states in each for state in states), key=lambda state: state.place)[:limit]
+        return found, found[-1].place if len(found) == limit else None
+
+    def ready(self, *, after: State | None, limit: int) -> list[State]:
+        """Return at most *limit* tasks that are todo and wait for nothing, the most urgent first, from *after* on."""
+        where = "INDEXED BY task_ready WHERE status = 'todo' AND waits = 0 AND not_before IS NULL"
+        if after is None:
+            return self._states(f"{where} ORDER BY urgency, place LIMIT ?", (limit,))
+        return self._states(
+            f"{where} AND (urgency, place) > (?, ?) ORDER BY urgency, place LIMIT ?",
+            (after.urgency, after.place, limit),
+        )
+
+    def due(self, now: int) -> list[State]:
+        """Return the tasks whose time has come since the index was extended; some of them may wait for others."""
+        where = "INDEXED BY task_later WHERE status = 'todo' AND not_before IS NOT NULL AND not_before <= ?"
+        return self._states(where, (now,))
+
+    def awaiting(self, key: str) -> list[State]:
+        """Return the tasks that wait for the task of this key."""
+        where = "WHERE place IN (SELECT child FROM awaits WHERE parent = ?) AND status IS NOT NULL"
+        return self._states(where, (key,))
+
+    def is_awaited(self, key: str) -> bool:
+        """Return whether a task waits for the task of this key."""
+        return bool(self._rows("SELECT 1 FROM awaits WHERE parent = ? LIMIT 1", (key,)))
+
+    def ids(self, prefix: str, *, limit: int) -> list[str]:
+        """Return at most *limit* ids that begin with *prefix*, case ignored, in alphabetical order."""
+        rows = self._rows(
+            "SELECT id FROM task WHERE id >= ? AND id < ? AND status IS NOT NULL ORDER BY id LIMIT ?",
+            (prefix, prefix + "\x7f", limit),
+        )
+        return [identifier for (identifier,) in rows]
+
+    def _states(self, where: str, values: tuple[Any, ...]) -> list[State]:
+        return [State._make(row) for row in self._rows(f"SELECT {_COLUMNS} FROM task {where}", values)]  # noqa: S608 -- our own words
+
+    def _rows(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        try:
+            return self._connection.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise StaleIndexError(f"the index cannot be read: {error}") from error
 
 
-def _read(raw: bytes, line: int, offset: int) -> Record | _BadLine | None:
-    if not raw.strip(b" \t\r"):
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open the file for reading and writing, without SQLite's locks and journals: ours are on the file itself."""
+    name = str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    connection = sqlite3.connect(
+        f"file:{name}?mode=rw&nolock=1", uri=True, isolation_level=None, check_same_thread=False
+    )
+    for pragma in ("journal_mode = OFF", "synchronous = OFF", "temp_store = MEMORY"):
+        connection.execute(f"PRAGMA {pragma}").close()
+    return connection
+
+
+def _fill(connection: sqlite3.Connection, journal: int, extent: Extent) -> None:
+    connection.executescript(_TABLES)
+    connection.execute("PRAGMA cache_size = -65536")
+    connection.execute("BEGIN")
+    edges: list[tuple[str, int]] = []
+    counts: dict[tuple[str, str], int] = {}
+    connection.executemany(_INSERT, _noting(extent.tasks, edges, counts))
+    connection.executemany("INSERT INTO awaits VALUES (?, ?)", edges)
+    rows = [(status, sandbox, number) for (status, sandbox), number in counts.items()]
+    connection.executemany("INSERT INTO counted VALUES (?, ?, ?)", rows)
+    for statement in _INDEXES.strip().split("\n"):
+        connection.execute(statement)
+    if edges:
+        connection.execute(f"{_WAITS} WHERE place IN (SELECT child FROM awaits)")  # noqa: S608 -- our own words
+    connection.execute(*_new_head(journal, extent, serial=1))
+    connection.execute("COMMIT")
+
+
+def _noting(
+    tasks: Iterable[tuple[State, tuple[str, ...]]], edges: list[tuple[str, int]], counts: dict[tuple[str, str], int]
+) -> Iterator[State]:
+    for state, after in tasks:
+        if after:
+            edges.extend({(id_key(parent), state.place) for parent in after})
+        if state.status is not None:
+            kind = (state.status, state.sandbox)
+            counts[kind] = counts.get(kind, 0) + 1
+        yield state
+
+
+def _new_head(journal: int, extent: Extent, *, serial: int) -> tuple[str, tuple[Any, ...]]:
+    """Return the statement that makes the index one to be believed."""
+    status = os.fstat(journal)
+    return (
+        "INSERT OR REPLACE INTO head VALUES (1, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            FORMAT,
+            serial,
+            _boot(),
+            status.st_dev,
+            status.st_ino,
+            extent.end,
+            _checksum(journal, extent.end),
+            extent.lines,
+            extent.seq,
+            extent.compacted,
+            extent.queue,
+            json.dumps(list(extent.damage)),
+        ),
+    )
+
+
+def _head(connection: sqlite3.Connection, journal: int) -> Head | None:
+    """Return the head if it fits the journal."""
+    row = connection.execute(
+        "SELECT format, clean, boot, device, inode, end, guard, serial, lines, seq, compacted, queue, damage FROM head"
+    ).fetchone()
+    if row is None or row[:3] != (FORMAT, 1, _boot()):
         return None
+    device, inode, end, guard, serial, lines, seq, compacted, queue, damage = row[3:]
+    status = os.fstat(journal)
+    if (device, inode) != (status.st_dev, status.st_ino) or status.st_size < end or guard != _checksum(journal, end):
+        return None
+    return Head(serial, end, lines, seq, compacted, queue, tuple(Damage._make(item) for item in json.loads(damage)))
+
+
+def _checksum(journal: int, end: int) -> int:
+    start = max(0, end - GUARDED_BYTES)
+    return zlib.crc32(os.pread(journal, end - start, start))
+
+
+def _boot() -> str:
+    """Return what names the time since the machine started; "" where the system does not say, which never changes."""
     try:
-        return read_record(raw, line=line, offset=offset)
-    except BadRecordError as error:
-        return _BadLine(Damage(line=line, offset=offset, why=str(error)), offset + len(raw) + 1)
+        return _BOOT.read_text("ascii").strip()
+    except OSError:
+        return ""
 
 
-def _tail(offset: int, content: bytes, waiting: list[Record | _BadLine]) -> Tail:
-    first = waiting[0] if waiting else None
-    return Tail(offset=offset, content=content, damage=first.damage if isinstance(first, _BadLine) else None)
+def _is_at(descriptor: int, path: Path) -> bool:
+    ours, there = os.fstat(descriptor), path.lstat()
+    return (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino)

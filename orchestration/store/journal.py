@@ -9,26 +9,29 @@ import errno
 import os
 from _thread import RLock  # what `threading` re-exports; the rest of it is not needed here
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from orchestration.core.errors import CorruptStateError, StorageError, TaskqError
 from orchestration.core.models import SCHEMA_VERSION
 from orchestration.core.snapshot import Damage
+from orchestration.store.entry import StaleIndexError
 from orchestration.store.history import keep_bytes, stamp
-from orchestration.store.index import Index, Tail
 from orchestration.store.layout import QueueFolder
+from orchestration.store.ledger import Ledger, Tail
 from orchestration.store.line import encode_line
 from orchestration.store.lock import HeldLock, JournalLock
+from orchestration.store.reader import JournalReader
 from orchestration.store.values import encode_moment
 from orchestration.support.files import (
     PRIVATE_FILE,
     REAL_DISK,
     Disk,
-    read_from,
     storage_error,
     storage_errors,
     sync_folder,
 )
+from orchestration.support.mounts import refuse_network
 
 if TYPE_CHECKING:
     from orchestration.core.ports import Clock
@@ -55,6 +58,13 @@ class Proposal(NamedTuple, Generic[T]):
     answer: T
 
 
+class _Target(NamedTuple):
+    """Where a change goes: the lock that is held, and the journal, open for appending."""
+
+    held: HeldLock
+    descriptor: int
+
+
 class _Unsynced(NamedTuple):
     """An append that is in the file but not yet durable: up to which byte, and what it says for an error."""
 
@@ -68,27 +78,38 @@ class _Unsynced(NamedTuple):
 class Journal:
     """One queue's journal; safe to share between threads."""
 
-    def __init__(self, queue: QueueFolder, clock: "Clock", *, disk: Disk = REAL_DISK) -> None:
+    def __init__(
+        self,
+        queue: QueueFolder,
+        clock: "Clock",
+        *,
+        disk: Disk = REAL_DISK,
+        reader: JournalReader | None = None,
+    ) -> None:
         self._queue = queue
         self._clock = clock
         self._disk = disk
         self._lock = JournalLock(queue.lock, disk=disk)
         self._mutex = RLock()
         self._is_writing = False
-        self._index = Index()
-        self._identity: tuple[int, int] | None = None
+        self._is_local = False
+        self._reader = reader or JournalReader(queue, clock)
         self._synced = 0
+        self._synced_file: tuple[int, int] | None = None
+        self._shown: Ledger | None = None
 
-    def read(self, look: Callable[[Index, tuple[Damage, ...]], T]) -> T:
-        """Return what *look* makes of the journal as it is now and its damage; *look* must not keep the index.
+    def read(self, look: Callable[[Ledger, tuple[Damage, ...]], T]) -> T:
+        """Return what *look* makes of the journal as it is now and its damage; *look* must not keep the ledger.
 
-        Raises: StorageError; NewerVersionError.
+        *look* is called again when what it was shown proves to be wrong. From inside of a change it sees what that
+        is based on. Raises: StorageError; NewerVersionError.
         """
         with self._mutex:
-            damage = self._refresh()
-            return look(self._index, damage)
+            if self._shown is not None:
+                return look(self._shown, ())
+            return self._reader.look(lambda ledger, tail: look(ledger, self._damage(ledger, tail)))
 
-    def append(self, propose: Callable[[Index, str], Proposal[T]], *, by: str) -> T:
+    def append(self, propose: Callable[[Ledger, str], Proposal[T]], *, by: str) -> T:
         """Append what *propose* makes of the journal and the time, under the lock; durable when this returns.
 
         What *propose* raises leaves the journal as it is; it is raised only when the bytes it rests on are durable.
@@ -109,53 +130,69 @@ class Journal:
         return outcome.answer
 
     def _append_locked(
-        self, propose: Callable[[Index, str], Proposal[T]], by: str
+        self, propose: Callable[[Ledger, str], Proposal[T]], by: str
     ) -> tuple[Proposal[T] | Exception, _Unsynced | None]:
         if not self._queue.root.is_dir():
             raise StorageError(f"there is no queue at {self._queue.root}; make one with: taskq init")
+        if not self._is_local:
+            refuse_network(self._queue.root)
+            self._is_local = True
+        self._reader.catch_up()
         with self._lock.hold() as held:
             _refuse_poison(held)
             descriptor = self._open()
             try:
-                self._settle(descriptor)
-                at = encode_moment(self._clock.now())
-                try:
-                    proposal = propose(self._index, at)
-                    content = self._lines(proposal.changes, at=at, by=by)
-                except Exception as error:  # noqa: BLE001  # kept, and raised once what it rests on is durable
-                    return error, self._unsynced(descriptor, "what it read")
-                if not content:
-                    return proposal, self._unsynced(descriptor, "what it read")
-                first = self._index.seq + 1
-                self._write(held, descriptor, content, first)
-                self._index.absorb(content)
-                changed = ", ".join(change.id for change in proposal.changes[:3])
-                more = "" if len(proposal.changes) <= 3 else f" and {len(proposal.changes) - 3} more"
-                subject = f"the change seq {first} to {self._index.seq} of task {changed}{more}"
-                return proposal, self._unsynced(descriptor, subject)
+                target = _Target(held, descriptor)
+                return self._reader.look(partial(self._append_to, target, propose=propose, by=by), catch_up=False)
             except BaseException:
                 os.close(descriptor)
                 raise
 
-    def _refresh(self) -> tuple[Damage, ...]:
-        path = self._queue.journal
+    def _append_to(
+        self,
+        target: _Target,
+        ledger: Ledger,
+        tail: Tail,
+        *,
+        propose: Callable[[Ledger, str], Proposal[T]],
+        by: str,
+    ) -> tuple[Proposal[T] | Exception, _Unsynced | None]:
+        """Append to the file that *ledger* is of; may be called again as long as nothing was written."""
+        held, descriptor = target
+        if self._reader.identity != _identity(descriptor):
+            raise StorageError(f"{self._queue.journal} was replaced while it was opened; try again")
+        self._refuse_damage(ledger)
+        if tail.content:
+            self._cut(descriptor, tail)
+        at = encode_moment(self._clock.now())
+        self._shown = ledger
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:
-            self._index, self._identity, self._synced = Index(), None, 0
-            return self._poison_damage()
-        except OSError as error:
-            raise storage_error(error, "read", path) from error
-        try:
-            tail = self._catch_up(descriptor)
+            proposal = propose(ledger, at)
+            content = self._lines(ledger, proposal.changes, at=at, by=by)
+        except StaleIndexError:
+            raise
+        except Exception as error:  # noqa: BLE001  # kept, and raised once what it rests on is durable
+            return error, self._unsynced(descriptor, ledger.offset, "what it read")
         finally:
-            os.close(descriptor)
-        torn = () if tail.damage is None else (tail.damage,)
-        return (*self._index.damage, *torn, *self._poison_damage())
+            self._shown = None
+        if not content:
+            return proposal, self._unsynced(descriptor, ledger.offset, "what it read")
+        first, end = ledger.seq + 1, ledger.offset + len(content)
+        self._write(held, descriptor, content, first, size=ledger.offset)
+        try:
+            ledger.absorb(content)
+        except StaleIndexError:
+            self._reader.distrust()
+        changed = ", ".join(change.id for change in proposal.changes[:3])
+        more = "" if len(proposal.changes) <= 3 else f" and {len(proposal.changes) - 3} more"
+        last = first - 1 + content.count(b"\n")
+        return proposal, self._unsynced(descriptor, end, f"the change seq {first} to {last} of task {changed}{more}")
 
-    def _poison_damage(self) -> tuple[Damage, ...]:
+    def _damage(self, ledger: Ledger, tail: Tail) -> tuple[Damage, ...]:
+        torn = () if tail.damage is None else (tail.damage,)
         why = self._lock.peek()
-        return () if why is None else (Damage(line=max(self._index.lines, 1), offset=self._index.offset, why=why),)
+        poison = () if why is None else (Damage(line=max(ledger.lines, 1), offset=ledger.offset, why=why),)
+        return (*ledger.damage, *torn, *poison)
 
     def _open(self) -> int:
         path = self._queue.journal
@@ -163,61 +200,37 @@ class Journal:
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             return os.open(path, flags, PRIVATE_FILE)
 
-    def _catch_up(self, descriptor: int) -> Tail:
-        with storage_errors("read", self._queue.journal):
-            if not self._continues(descriptor):
-                self._index, self._synced = Index(), 0
-            try:
-                return self._index.absorb(read_from(descriptor, self._index.offset))
-            except BaseException:
-                self._index, self._identity, self._synced = Index(), None, 0
-                raise
+    def _refuse_damage(self, ledger: Ledger) -> None:
+        if not ledger.damage:
+            return
+        first, *others = ledger.damage
+        msg = (
+            f"{self._queue.journal} is damaged at line {first.line} ({first.why})"
+            f"{f' and {len(others)} more' if others else ''}; nothing was changed; {REPAIR_HINT}"
+        )
+        raise CorruptStateError(msg)
 
-    def _continues(self, descriptor: int) -> bool:
-        """Say whether the file is the one that is indexed, grown or as it was."""
-        status = os.fstat(descriptor)
-        identity = (status.st_dev, status.st_ino)
-        if identity != self._identity:
-            self._identity = identity
-            return False
-        index = self._index
-        guard = os.pread(descriptor, len(index.guard), index.offset - len(index.guard))
-        return status.st_size >= index.offset and guard == index.guard
+    def _cut(self, descriptor: int, tail: Tail) -> None:
+        """Move what is no whole append to the history."""
+        name = f"torn-{stamp(encode_moment(self._clock.now()))}-{tail.offset}"
+        keep_bytes(self._queue.history, name, tail.content, disk=self._disk)
+        with storage_errors("cut the torn tail of", self._queue.journal):
+            self._disk.truncate(descriptor, tail.offset)
 
-    def _settle(self, descriptor: int) -> None:
-        """Bring the index up to date and the file to its last whole line, or refuse."""
-        tail = self._catch_up(descriptor)
-        if self._index.damage:
-            first = self._index.damage[0]
-            count = len(self._index.damage)
-            msg = (
-                f"{self._queue.journal} is damaged at line {first.line} ({first.why})"
-                f"{f' and {count - 1} more' if count > 1 else ''}; nothing was changed; {REPAIR_HINT}"
-            )
-            raise CorruptStateError(msg)
-        if tail.content:
-            name = f"torn-{stamp(encode_moment(self._clock.now()))}-{tail.offset}"
-            keep_bytes(self._queue.history, name, tail.content, disk=self._disk)
-            with storage_errors("cut the torn tail of", self._queue.journal):
-                self._disk.truncate(descriptor, tail.offset)
-
-    def _lines(self, changes: Sequence[Change], *, at: str, by: str) -> bytes:
+    def _lines(self, ledger: Ledger, changes: Sequence[Change], *, at: str, by: str) -> bytes:
         members = [
             {"kind": "task", "id": change.id, "rev": change.rev, "at": at, "by": by, **change.fields}
             for change in changes
         ]
-        if members and self._index.queue is None:
+        if members and ledger.queue is None:
             members.insert(0, {"kind": "queue", "id": _new_queue_id(), "at": at, "by": by, "v": SCHEMA_VERSION})
         last = len(members) - 1
         return b"".join(
-            encode_line(
-                {"seq": self._index.seq + 1 + place, **member, **({"more": last - place} if place < last else {})}
-            )
+            encode_line({"seq": ledger.seq + 1 + place, **member, **({"more": last - place} if place < last else {})})
             for place, member in enumerate(members)
         )
 
-    def _write(self, held: HeldLock, descriptor: int, content: bytes, seq: int) -> None:
-        size = self._index.offset
+    def _write(self, held: HeldLock, descriptor: int, content: bytes, seq: int, *, size: int) -> None:
         try:
             written = self._disk.write(descriptor, content)
             if written == len(content):
@@ -233,17 +246,17 @@ class Journal:
             raise CorruptStateError(f"{why}; check the disk, then {REPAIR_HINT}") from error
         raise storage_error(problem, "write", self._queue.journal) from problem
 
-    def _unsynced(self, descriptor: int, subject: str) -> _Unsynced | None:
-        end = self._index.offset
-        if end <= self._synced:
+    def _unsynced(self, descriptor: int, end: int, subject: str) -> _Unsynced | None:
+        is_first = _identity(descriptor) != self._synced_file
+        if not is_first and end <= self._synced:
             os.close(descriptor)
             return None
-        return _Unsynced(descriptor, end, subject, is_first=self._synced == 0)
+        return _Unsynced(descriptor, end, subject, is_first=is_first)
 
     def _sync(self, unsynced: _Unsynced) -> None:
         """Wait for the disk, without the lock, so that writers share a flush; a failure is never tried again."""
         try:
-            status = os.fstat(unsynced.descriptor)
+            identity = _identity(unsynced.descriptor)
             self._disk.sync(unsynced.descriptor)
             if unsynced.is_first:
                 sync_folder(self._queue.root, disk=self._disk)
@@ -255,8 +268,8 @@ class Journal:
         finally:
             os.close(unsynced.descriptor)
         with self._mutex:
-            if self._identity == (status.st_dev, status.st_ino):
-                self._synced = max(self._synced, unsynced.end)
+            earlier = self._synced if self._synced_file == identity else 0
+            self._synced_file, self._synced = identity, max(earlier, unsynced.end)
 
     def _poison(self, why: str) -> None:
         try:
@@ -265,6 +278,11 @@ class Journal:
         except StorageError as error:
             msg = f"{why}, and the queue could not be marked ({error}); stop every taskq, check the disk, {REPAIR_HINT}"
             raise CorruptStateError(msg, code="in_doubt") from error
+
+
+def _identity(descriptor: int) -> tuple[int, int]:
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
 
 
 def _refuse_poison(held: HeldLock) -> None:

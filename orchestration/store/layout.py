@@ -65,6 +65,16 @@ class QueueFolder(NamedTuple):
         return self.root / "locks" / "journal.lock"
 
     @property
+    def index_file(self) -> Path:
+        """A cache of the journal; may be deleted at any time."""
+        return self.root / "index" / "tasks.sqlite"
+
+    @property
+    def index_lock(self) -> Path:
+        """The lock of whoever builds the index, so that one process does and the others wait for it."""
+        return self.root / "locks" / "index.lock"
+
+    @property
     def blobs(self) -> Path:
         """Long texts by hash."""
         return self.root / "blobs"

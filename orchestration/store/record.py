@@ -17,10 +17,11 @@ from orchestration.store.line import LINE_BYTES, BadRecordError, decode_line, ha
 ENVELOPE: Final = frozenset({"seq", "kind", "rev", "at", "by", "more", "removed"})
 """Members of a line that are about the change and not about the task."""
 
-_HEAD: Final = re.compile(
+HEAD: Final = re.compile(
     rb'\{"seq":(\d{1,18}),"kind":"task","id":"([A-Za-z0-9._-]{1,64})","rev":(\d{1,18}),'
     rb'"at":"[^"\\]*","by":"(?:[^"\\]|\\.)*"(?:,"v":(\d{1,9}))?[,}]'
 )
+"""How every line of a task begins that we wrote."""
 _MORE: Final = rb',"more":(\d{1,9}),"crc":"[0-9a-f]{8}"\}'
 _TAIL_BYTES: Final = 40
 """In these last bytes of a line stand its *more* and its checksum."""
@@ -54,7 +55,7 @@ def read_record(raw: bytes, *, line: int, offset: int) -> Record:
 
     Raises: BadRecordError; NewerVersionError.
     """
-    head = _HEAD.match(raw)
+    head = HEAD.match(raw)
     if head is None or b'"removed":' in raw or len(raw) > LINE_BYTES or not has_checksum(raw):
         return _parsed(raw, line, offset)
     version = head[4]

@@ -1,14 +1,26 @@
 """What the store refuses whoever asks: duplicate ids, dependencies that cannot be met, transitions off the table."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
 
 from orchestration.core.errors import DuplicateTaskError, TaskqError, UsageError
 from orchestration.core.models import Task
 from orchestration.core.naming import id_key, task_id
 from orchestration.core.status import TRANSITIONS
 
-Dependencies = Callable[[str], Sequence[str]]
-"""Returns what the task of this id waits for; raises KeyError when there is no such task."""
+_WaitsFor = Callable[[str], Sequence[str]]
+
+
+class Dependencies(Protocol):
+    """Which tasks of the queue wait for which."""
+
+    def waits_for(self, identifier: str) -> Sequence[str]:
+        """Return what the task of this id waits for. Raises: KeyError when there is no such task."""
+        ...
+
+    def is_awaited(self, identifiers: Iterable[str]) -> bool:
+        """Return whether a task of the queue waits for one of *identifiers*."""
+        ...
 
 
 def check_new(tasks: Iterable[Task], taken: Callable[[str], str | None]) -> None:
@@ -28,18 +40,26 @@ def check_new(tasks: Iterable[Task], taken: Callable[[str], str | None]) -> None
 
 def check_dependencies(tasks: Sequence[Task], stored: Dependencies) -> None:
     """Refuse an ``after`` of *tasks* that names no task or that leads back to where it starts."""
+    if not any(task.after for task in tasks):
+        return
     given: Mapping[str, Sequence[str]] = {id_key(task.id): task.after for task in tasks}
-
-    def waits_for(identifier: str) -> Sequence[str]:
-        return given[id_key(identifier)] if id_key(identifier) in given else stored(identifier)
-
     for task in tasks:
         for identifier in task.after:
+            if id_key(identifier) in given:
+                continue
             try:
-                waits_for(identifier)
+                stored.waits_for(identifier)
             except KeyError:
                 msg = f"task {task.id} waits for {identifier!a}, which is not in the queue; add that one first"
                 raise UsageError(msg, code="unknown_dependency") from None
+    # A ring that leads through the queue comes back from it, to a task that is waited for there.
+    comes_back = stored.is_awaited(given)
+
+    def waits_for(identifier: str) -> Sequence[str]:
+        if id_key(identifier) in given:
+            return given[id_key(identifier)]
+        return stored.waits_for(identifier) if comes_back else ()
+
     finished: set[str] = set()
     for task in tasks:
         _refuse_cycle(task.id, waits_for, finished)
@@ -53,7 +73,7 @@ def check_transition(before: Task, after: Task) -> None:
         raise TaskqError(f"a change of task {before.id} goes from {before.status} to {after.status}, off the table")
 
 
-def _refuse_cycle(start: str, waits_for: Dependencies, finished: set[str]) -> None:
+def _refuse_cycle(start: str, waits_for: _WaitsFor, finished: set[str]) -> None:
     """Walk depth first without recursion, so that a long chain is no problem."""
     path: list[tuple[str, list[str]]] = [(start, _waiting(start, waits_for))]
     on_path = {id_key(start)}
@@ -76,7 +96,7 @@ def _refuse_cycle(start: str, waits_for: Dependencies, finished: set[str]) -> No
             on_path.add(id_key(following))
 
 
-def _waiting(identifier: str, waits_for: Dependencies) -> list[str]:
+def _waiting(identifier: str, waits_for: _WaitsFor) -> list[str]:
     try:
         return list(waits_for(identifier))
     except KeyError:

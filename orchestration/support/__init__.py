@@ -6,6 +6,8 @@
 ``lazy``         modules that are loaded when they are first used
 ``limits``       the limits of an attempt as people write them
 ``logs``         events for operators, through structlog
+``mounts``       which file system a path is on; network file systems are refused for queues
+``new_file``     a large file that comes to its name whole or not at all
 ``paths``        where the queue, state, cache and configuration are
 ``processes``    who a process is, whether it lives, signals that cannot hit a stranger
 ``quantities``   durations, sizes and times as people write them

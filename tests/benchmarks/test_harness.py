@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from benchmarks import harness
-from benchmarks.harness import Row
+from benchmarks.harness import Row, Unit
 
 
 class SteppedClock:
@@ -91,6 +91,99 @@ def test_a_missed_target_makes_the_run_fail(
     ]
     assert harness.main("toys", rows, ["--rounds", "5"]) == code
     assert f"| {verdict} |" in capsys.readouterr().out
+
+
+def test_a_rate_is_held_against_another_and_more_is_better() -> None:
+    clock = SteppedClock()
+    rows = [
+        Row(name="limit", prepare=clock.work(constantly(100)), unit=Unit.RATE, operations=50),
+        Row(
+            name="ours",
+            prepare=clock.work(constantly(200)),
+            unit=Unit.RATE,
+            operations=80,
+            against="limit",
+            at_least=0.7,
+        ),
+    ]
+    limit, ours = harness.measure(rows, rounds=3, clock=clock)
+    assert (limit.median, ours.median) == pytest.approx((500, 400))
+    assert ours.ratio == pytest.approx(0.8)
+    assert ours.verdict == "met"
+
+
+@pytest.mark.parametrize(("mebibytes", "verdict"), [(60.0, "met"), (72.0, "close"), (72.5, "missed")])
+def test_memory_is_what_the_work_returns_and_its_target_is_for_the_figure(mebibytes: float, verdict: str) -> None:
+    row = Row(name="peak", prepare=lambda _number: lambda: mebibytes, unit=Unit.MEMORY, at_most=60, slack=0.2)
+    (peak,) = harness.measure([row], rounds=3)
+    assert peak.median == pytest.approx(mebibytes)
+    assert peak.verdict == verdict
+
+
+def test_work_that_returns_no_memory_is_no_measurement() -> None:
+    row = Row(name="peak", prepare=lambda _number: lambda: None, unit=Unit.MEMORY)
+    with pytest.raises(TypeError, match="peak"):
+        harness.measure([row], rounds=1)
+
+
+@pytest.mark.parametrize(
+    ("took", "slack", "verdict"),
+    [(90, 0.2, "met"), (110, 0.2, "close"), (130, 0.2, "missed"), (110, 0, "missed")],
+)
+def test_a_rate_may_be_past_its_target_by_its_slack(took: float, slack: float, verdict: str) -> None:
+    clock = SteppedClock()
+    rows = [
+        Row(name="limit", prepare=clock.work(constantly(100)), unit=Unit.RATE),
+        Row(
+            name="ours", prepare=clock.work(constantly(took)), unit=Unit.RATE, against="limit", at_least=1, slack=slack
+        ),
+    ]
+    ours = harness.measure(rows, rounds=2, clock=clock)[1]
+    assert ours.verdict == verdict
+    assert ours.missed is (verdict == "missed")
+
+
+def test_figures_of_a_row_are_held_against_a_second_one_without_measuring_again() -> None:
+    clock = SteppedClock()
+    measured = iter([0.0, 0.0, 30.0, 60.0])
+    rows = [
+        Row(name="small", prepare=clock.work(constantly(20))),
+        Row(name="bare", prepare=clock.work(constantly(10))),
+        Row(name="large", prepare=clock.work(measured), against="small"),
+        Row(name="large to bare", of="large", against="bare", at_most=4),
+    ]
+    once, again = harness.measure(rows, rounds=2, clock=clock)[2:]
+    assert (once.ratio, again.ratio) == pytest.approx((2.25, 4.5))
+    assert again.verdict == "missed"
+
+
+def test_what_was_done_is_checked_when_the_clock_has_stopped() -> None:
+    clock = SteppedClock()
+    checked: list[int] = []
+
+    def check(number: int) -> None:
+        clock.seconds += 60
+        checked.append(number)
+
+    row = Row(name="ours", prepare=clock.work(constantly(10)), check=check)
+    assert harness.measure([row], rounds=2, warm_up=1, clock=clock)[0].high == pytest.approx(10)
+    assert checked == [0, 1, 2]
+
+
+def test_only_some_rows_come_with_all_that_they_are_held_against(capsys: pytest.CaptureFixture[str]) -> None:
+    def idle(_number: int) -> harness.Work:
+        return lambda: sum(range(1000))
+
+    rows = [
+        Row(name="bare", prepare=idle),
+        Row(name="other", prepare=idle),
+        Row(name="whole", prepare=idle, against="bare"),
+        Row(name="Twice", of="whole", against="bare"),
+    ]
+    assert harness.main("toys", rows, ["--rounds", "1", "--only", "twice", "--json"]) == 0
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)["rows"]] == ["bare", "whole", "Twice"]
+    assert harness.main("toys", rows, ["--rounds", "1", "--only", "absent"]) == 2
+    assert "no row has 'absent' in its name; there are: bare, other" in capsys.readouterr().err
 
 
 def test_figures_for_machines_are_json(capsys: pytest.CaptureFixture[str]) -> None:

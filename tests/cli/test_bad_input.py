@@ -244,7 +244,7 @@ def test_a_queue_that_cannot_be_written_is_an_error_that_names_it(
         refused(add(cli, repo, "T-2"), 3, str(queue))
         assert cli("status").code == 0
     finally:
-        subprocess.run(["umount", queue], check=True)
+        subprocess.run(["umount", "--lazy", queue], check=True)
     assert journal() == before
 
 
@@ -269,7 +269,7 @@ def test_a_full_disk_loses_nothing_and_says_so(
         assert add(cli, repo, "T-2").code == 0
         assert [task["id"] for task in cli("status", "--json").json] == ["T-1", "T-2"]
     finally:
-        subprocess.run(["umount", queue], check=True)
+        subprocess.run(["umount", "--lazy", queue], check=True)
 
 
 def test_with_json_an_error_is_an_object_on_stderr(cli: Cli) -> None:

@@ -161,7 +161,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
         pytest.skip("a small disk cannot be mounted; get it with: run as root where mounting is allowed")
     yield folder
-    subprocess.run(["umount", str(folder)], check=True, capture_output=True)
+    subprocess.run(["umount", "--lazy", str(folder)], check=True, capture_output=True)
 
 
 def start(task: Task) -> Task:

@@ -11,8 +11,8 @@ from orchestration.core.errors import CorruptStateError
 from orchestration.core.models import Task
 from orchestration.core.status import Status
 from orchestration.store import fsck
-from orchestration.store.index import Index
 from orchestration.store.layout import QueueFolder
+from orchestration.store.ledger import Ledger
 from orchestration.store.tasks import JournalTaskStore
 
 OpenStore = Callable[..., JournalTaskStore]
@@ -84,7 +84,7 @@ def test_cut_at_any_byte_exactly_the_whole_appends_are_folded(history: States, q
     content = queue.journal.read_bytes()
     sizes = [0, *appended_sizes(content)]
     for cut in range(len(content) + 1):
-        index = Index()
+        index = Ledger()
         tail = index.absorb(content[:cut])
         assert index.offset == max(size for size in sizes if size <= cut)
         assert tail.content == content[index.offset : cut]
@@ -134,9 +134,9 @@ def test_a_bad_last_line_is_told_by_readers(
 
 def judge(content: bytes, whole: dict[str, int], prefixes: list[dict[str, int]]) -> str:
     """Say how a bent journal is taken; fail when that is as something that never was."""
-    index = Index()
+    index = Ledger()
     tail = index.absorb(content)
-    folded = {entry.id: entry.rev for entry in index.entries.values()}
+    folded = {entry.id: entry.rev for entry in index.touched.values() if not entry.removed}
     if index.damage:
         return "refused"
     if tail.content:

@@ -66,6 +66,21 @@ def test_a_second_run_does_nothing_until_the_lock_file_changes(checkout: Path, w
     assert calls(checkout) == 2
 
 
+def test_an_environment_has_the_group_that_it_was_asked_for(checkout: Path, with_uv: Mapping[str, str]) -> None:
+    run(checkout, environ=with_uv)
+    run(checkout, "--environment", ".venv-bench", "--group", "bench", environ=with_uv)
+    default, bench = (checkout.parent / "calls").read_text(encoding="utf-8").splitlines()
+    assert "--no-default-groups --group dev " in default
+    assert "--no-default-groups --group bench " in bench
+    assert (checkout / ".venv-bench" / "bin" / "python").exists()
+
+
+def test_an_environment_of_another_group_is_made_anew(checkout: Path, with_uv: Mapping[str, str]) -> None:
+    for group in ("dev", "dev", "bench"):
+        run(checkout, "--group", group, environ=with_uv)
+    assert calls(checkout) == 2
+
+
 @pytest.mark.full
 def test_an_environment_whose_interpreter_went_away_is_made_again(checkout: Path, with_uv: Mapping[str, str]) -> None:
     run(checkout, environ=with_uv)

@@ -13,6 +13,7 @@ dependencies = [{ name = "alpha", extra = ["fast"] }, { name = "gamma", marker =
 
 [package.dev-dependencies]
 dev = [{ name = "delta", marker = "python_version < '3.12'" }]
+bench = [{ name = "epsilon" }]
 
 [[package]]
 name = "alpha"
@@ -44,6 +45,12 @@ source = { registry = "https://example.invalid/simple" }
 wheels = [{ url = "d.whl", hash = "sha256:dd" }]
 
 [[package]]
+name = "epsilon"
+version = "7"
+source = { registry = "https://example.invalid/simple" }
+wheels = [{ url = "e.whl", hash = "sha256:ee" }]
+
+[[package]]
 name = "unneeded"
 version = "6"
 source = { registry = "https://example.invalid/simple" }
@@ -59,9 +66,24 @@ def test_requirements_carry_versions_hashes_markers_and_what_extras_need() -> No
     )
 
 
-def test_the_real_lock_file_gives_every_package_but_our_own(tmp_path: Path) -> None:
-    output = tmp_path / "requirements.txt"
-    assert locked_requirements.main(["--output", str(output)]) == 0
-    listed = {line.split("==")[0] for line in output.read_text(encoding="utf-8").splitlines() if "==" in line[:60]}
+def test_another_group_stands_in_the_place_of_dev() -> None:
+    listed = locked_requirements.requirements(LOCK, "bench")
+    assert "epsilon==7" in listed
+    assert "epsilon" not in locked_requirements.requirements(LOCK)
+
+
+def test_the_groups_of_the_real_lock_file_give_every_package_but_our_own(tmp_path: Path) -> None:
+    listed = names("dev", tmp_path) | names("bench", tmp_path)
     locked = {package["name"] for package in tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))["package"]}
-    assert {name for name in listed if not name.startswith(" ")} == locked - {"taskq-orchestrator"}
+    assert listed == locked - {"taskq-orchestrator"}
+
+
+def test_what_taskq_is_measured_beside_is_in_no_other_environment(tmp_path: Path) -> None:
+    assert names("bench", tmp_path) - names("dev", tmp_path) == {"huey", "litequeue", "persist-queue"}
+
+
+def names(group: str, folder: Path) -> set[str]:
+    output = folder / f"{group}.txt"
+    assert locked_requirements.main(["--group", group, "--output", str(output)]) == 0
+    lines = output.read_text(encoding="utf-8").splitlines()
+    return {line.split("==")[0] for line in lines if "==" in line[:60] and not line.startswith(" ")}

@@ -159,7 +159,7 @@ def tell_collected(collected: "Collected") -> None:
 
 def _list(ctx: click.Context, /, *, as_json: bool) -> None:
     snapshot = app(ctx).read()
-    tasks = [task for task in snapshot.tasks.values() if task.status is Status.REVIEW]
+    tasks = list(snapshot.select((Status.REVIEW,)))
     if as_json:
         print_json([app(ctx).facts(task, snapshot) for task in tasks])
     elif not tasks:

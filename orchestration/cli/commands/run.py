@@ -10,6 +10,7 @@ from orchestration.cli.options import app, id_option, json_option, queue_option
 from orchestration.cli.output import is_terminal, print_json_line, say
 from orchestration.core.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_INTERRUPTED
 from orchestration.core.events import Observer
+from orchestration.core.status import Status
 from orchestration.engine.options import RunOptions
 from orchestration.engine.pool import RunSummary
 
@@ -103,8 +104,7 @@ def _report(ctx: click.Context, summary: RunSummary, *, as_json: bool) -> None:
         )
         return
     if not summary.settled and not summary.in_doubt:
-        snapshot = app(ctx).read()
-        waiting = sum(task.status == "todo" for task in snapshot.tasks.values())
+        waiting = app(ctx).read().counts()[Status.TODO]
         say("Nothing to run." if not waiting else f"Nothing is ready; {waiting} waiting, see why with: taskq show ID")
         return
     say("Run ended: " + ", ".join(f"{count} {status}" for status, count in sorted(counts.items())))

@@ -1,5 +1,7 @@
 """`taskq status`."""
 
+from collections.abc import Iterable, Mapping
+
 import click
 
 from orchestration.cli.options import app, id_option, json_option, queue_option
@@ -14,15 +16,32 @@ from orchestration.core.status import Status
     "--status", "statuses", multiple=True, type=click.Choice([str(item) for item in Status]), help="Only these."
 )
 @click.option("--label", "labels", multiple=True, help="Only tasks with this label; may be repeated.")
+@click.option("--counts", is_flag=True, help="Only how many tasks have each status; quick in any queue.")
 @json_option
 @queue_option
 @click.pass_context
 def command(
-    ctx: click.Context, /, *, identifier: str | None, statuses: tuple[str, ...], labels: tuple[str, ...], as_json: bool
+    ctx: click.Context,
+    /,
+    *,
+    identifier: str | None,
+    statuses: tuple[str, ...],
+    labels: tuple[str, ...],
+    counts: bool,
+    as_json: bool,
 ) -> None:
     """Show the tasks, by status. Into a pipe: one line a task, with tabs: id, status, attempt, reason, title."""
     snapshot = app(ctx).read()
-    chosen = [app(ctx).task(identifier)] if identifier is not None else list(snapshot.tasks.values())
+    if counts:
+        if identifier is not None or statuses or labels:
+            raise click.UsageError("--counts is of the whole queue; leave out ID, --status and --label", ctx)
+        _show_counts(snapshot.counts(), as_json=as_json)
+        return
+    chosen: Iterable[Task] = snapshot.tasks.values()
+    if identifier is not None:
+        chosen = [app(ctx).task(identifier)]
+    elif statuses:
+        chosen = snapshot.select([Status(status) for status in statuses])
     tasks = [task for task in chosen if _matches(task, statuses, labels)]
     if as_json:
         print_json([app(ctx).facts(task, snapshot) for task in tasks])
@@ -36,6 +55,15 @@ def command(
         columns(
             (task.id, task.status, str(task.attempt), task.reason or "", task.title or "") for task in _sorted(tasks)
         )
+
+
+def _show_counts(counts: Mapping[Status, int], *, as_json: bool) -> None:
+    if as_json:
+        print_json({str(status): number for status, number in counts.items()})
+        return
+    width = len(str(max(counts.values())))
+    for status, number in counts.items():
+        say(f"{number:>{width}} {status}")
 
 
 def _matches(task: Task, statuses: tuple[str, ...], labels: tuple[str, ...]) -> bool:

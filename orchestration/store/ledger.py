@@ -1,0 +1,302 @@
+"""All that a journal says up to one byte: what an index keeps of its beginning, and the lines since then, in memory.
+
+Responsible for: which task each line changes, and what of the journal's end is no whole append.
+Guarantees: an append of several lines is seen whole or not at all; damage never hides other lines; the answers are the
+same with an index and without one.
+Not responsible for: files (``store.journal``), task values (``store.codec``).
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter, itemgetter
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from orchestration.core.naming import id_key
+from orchestration.core.snapshot import Damage
+from orchestration.store.entry import Entry, ReadLine, State
+from orchestration.store.line import BadRecordError
+from orchestration.store.record import Record, read_record
+from orchestration.store.standing import Standing
+
+if TYPE_CHECKING:
+    from orchestration.store.index import Index
+
+GUARD_BYTES: Final = 64
+_CHUNK: Final = 256
+_REMEMBERED: Final = 1024
+
+
+class Tail(NamedTuple):
+    """Bytes after the last whole append. *damage* is None when they may be a write under way or cut short."""
+
+    offset: int
+    content: bytes
+    damage: Damage | None
+
+
+class _BadLine(NamedTuple):
+    damage: Damage
+    next_offset: int
+
+
+class Ledger:
+    """What the first *offset* bytes of one journal file say. *read* gives the bytes of a line that is in an index."""
+
+    def __init__(self, index: "Index | None" = None, *, read: ReadLine | None = None) -> None:
+        self.index = index
+        self.offset = 0
+        self.lines = 0
+        self.seq = 0
+        self.compacted = 0
+        """Up to this seq, lines are what compaction made of earlier ones: states, not changes."""
+        self.queue: str | None = None
+        self.guard = b""
+        self.damage: list[Damage] = []
+        self.touched: dict[str, Entry] = {}
+        """The tasks that have lines after what the index knows; with no index, all of them."""
+        self._remembered: dict[str, Entry | None] = {}
+        self._read = read or _unreadable
+        self._fetched: deque[State] = deque()
+        self._last_fetched: State | None = None
+        self._standing = Standing(self.touched, index)
+        if index is not None:
+            head = index.head
+            self.offset, self.lines, self.seq, self.compacted = head.end, head.lines, head.seq, head.compacted
+            self.queue, self.damage = head.queue, list(head.damage)
+
+    # --- taking lines -----------------------------------------------------------------------------------------------
+
+    def absorb(self, content: bytes) -> Tail:
+        """Fold the bytes that follow what is folded already; return what cannot be folded yet.
+
+        Raises: NewerVersionError; then this ledger is of no further use.
+        """
+        lines = content.split(b"\n")
+        lines.pop()
+        waiting: list[Record | _BadLine] = []
+        start = offset = self.offset
+        number = self.lines
+        for raw in lines:
+            number += 1
+            item = _read_line(raw, number, offset)
+            offset += len(raw) + 1
+            if item is not None:
+                waiting.append(item)
+            elif waiting:
+                continue
+            if item is None or (isinstance(item, Record) and not self._goes_on(item)):
+                self._settle(waiting, line=number, offset=offset)
+                waiting = []
+        waiting = self._settle_damage(waiting)
+        if self.offset > start:
+            self.guard = content[max(0, self.offset - start - GUARD_BYTES) : self.offset - start]
+        return _tail(self.offset, content[self.offset - start :], waiting)
+
+    def fold(self, record: Record) -> None:
+        """Take one line. Raises: BadRecordError when it changes a task that was never added."""
+        if record.kind == "task":
+            self._fold_task(record)
+        elif record.kind == "queue" and record.id:
+            self.queue = self.queue or record.id
+            if record.members is not None and record.members.get("compacted") is True:
+                self.compacted = record.seq or 0
+        if record.seq is not None:
+            self.seq = max(self.seq, record.seq)
+        elif not 0 < self.compacted == self.seq:
+            self.seq += 1
+
+    def _is_state(self, record: Record) -> bool:
+        """Say whether compaction wrote (or kept) the line: such a one stands for itself."""
+        return record.seq is not None and record.seq <= self.compacted
+
+    def _goes_on(self, record: Record) -> bool:
+        return record.more > 0 and not self._is_state(record)
+
+    def _settle(self, items: Iterable[Record | _BadLine], *, line: int, offset: int) -> None:
+        for item in items:
+            if isinstance(item, _BadLine):
+                self.damage.append(item.damage)
+                continue
+            try:
+                self.fold(item)
+            except BadRecordError as error:
+                self.damage.append(Damage(line=item.line, offset=item.offset, why=str(error)))
+        self.lines, self.offset = line, offset
+
+    def _settle_damage(self, waiting: list[Record | _BadLine]) -> list[Record | _BadLine]:
+        """Settle bad lines at the end that no crash explains: more than one, or one with good lines behind."""
+        bad = 0
+        while bad < len(waiting) and isinstance(waiting[bad], _BadLine):
+            bad += 1
+        if bad == 0 or (bad == 1 and len(waiting) == 1):
+            return waiting
+        for item in waiting[:bad]:
+            if isinstance(item, _BadLine):
+                self._settle((item,), line=item.damage.line, offset=item.next_offset)
+        return waiting[bad:]
+
+    def _fold_task(self, record: Record) -> None:
+        key = id_key(record.id)
+        entry = self._look_up(key)
+        if entry is None or entry.removed:
+            if not (record.full and not record.removed) and not (record.removed and self._is_state(record)):
+                raise BadRecordError(f"a change of task {record.id}, which was not added before")
+            entry = Entry(record.id, place=record.offset, rev=entry.rev if entry else 0, read=self._read)
+        entry.add(record)
+        self.touched[key] = entry
+        self._remembered.pop(key, None)
+        self._standing.touch(key)
+
+    # --- looking ----------------------------------------------------------------------------------------------------
+
+    def find(self, identifier: str) -> Entry | None:
+        """Return the task of this id, case ignored."""
+        entry = self._look_up(id_key(identifier))
+        return None if entry is None or entry.removed else entry
+
+    def removed(self, identifier: str) -> Entry | None:
+        """Return the task of this id that was removed, if the last one of this id was."""
+        entry = self._look_up(id_key(identifier))
+        return entry if entry is not None and entry.removed else None
+
+    def counts(self) -> Mapping[tuple[str, str], int]:
+        """Return how many tasks there are of each status and sandbox."""
+        counts = {} if self.index is None else dict(self.index.counts())
+        for kind, change in self.changed_counts().items():
+            counts[kind] = counts.get(kind, 0) + change
+        return counts
+
+    def changed_counts(self) -> Mapping[tuple[str, str], int]:
+        """Return how many tasks more there are of each status and sandbox than the index says."""
+        return self._standing.settle().counts
+
+    def entries(
+        self, *, after: int, limit: int, statuses: Sequence[str] | None = None
+    ) -> tuple[list[Entry], int | None]:
+        """Return tasks added after the place *after*, of *statuses* if given, in order, and where to go on, if at all.
+
+        Of the index at most *limit* tasks are looked at.
+        """
+        states: list[State] = []
+        last: int | None = None
+        if self.index is not None:
+            states, last = self.index.added_after(after, limit=limit, statuses=statuses)
+        found = [self._entry(state) for state in states if id_key(state.id) not in self.touched]
+        for entry in self.touched.values():
+            is_here = after < entry.place and (last is None or entry.place <= last) and not entry.removed
+            if is_here and (statuses is None or entry.state().status in statuses):
+                found.append(entry)
+        found.sort(key=attrgetter("place"))
+        return found, last
+
+    def urgent(self, now: int) -> Iterator[Entry]:
+        """Yield the tasks that are todo, the most urgent first; left out are some that may not start yet.
+
+        *now* is in microseconds since 1970.
+        """
+        standing = self._standing.settle()
+        touched = ((order, place, self.touched[key]) for order, place, key in standing.todo())
+        if self.index is None:
+            return (entry for _, _, entry in touched)
+        ready = self._entries(self._ready(self.index))
+        others = sorted({*standing.freed(), *self.index.due(now)}, key=attrgetter("urgency", "place"))
+        return (entry for _, _, entry in heapq.merge(touched, self._entries(others), ready, key=itemgetter(0, 1)))
+
+    def awaiting(self, identifier: str) -> list[Entry]:
+        """Return the tasks that wait for the task of this id, in the order in which they were added."""
+        key = id_key(identifier)
+        found = [entry for entry in self._saying_after() if key in map(id_key, _after(entry))]
+        for state in [] if self.index is None else self.index.awaiting(key):
+            entry = self.touched.get(id_key(state.id)) or self._entry(state)
+            if not entry.removed and not entry.says_after():
+                found.append(entry)
+        return sorted(found, key=attrgetter("place"))
+
+    def is_awaited(self, keys: Iterable[str]) -> bool:
+        """Return whether a task waits for one of the tasks of these keys."""
+        wanted = set(keys)
+        return any(not wanted.isdisjoint(map(id_key, _after(entry))) for entry in self._saying_after()) or (
+            self.index is not None and any(self.index.is_awaited(key) for key in wanted)
+        )
+
+    def _saying_after(self) -> Iterator[Entry]:
+        return (entry for entry in self.touched.values() if not entry.removed and entry.says_after())
+
+    def ids(self, prefix: str, *, limit: int) -> list[str]:
+        """Return at most *limit* ids that begin with *prefix*, case ignored."""
+        key = id_key(prefix)
+        stored = [] if self.index is None else self.index.ids(key, limit=limit + len(self.touched))
+        found = [identifier for identifier in stored if id_key(identifier) not in self.touched]
+        found += [entry.id for name, entry in self.touched.items() if name.startswith(key) and not entry.removed]
+        return found[:limit]
+
+    def _look_up(self, key: str) -> Entry | None:
+        entry = self.touched.get(key)
+        if entry is not None or self.index is None:
+            return entry
+        if key not in self._remembered:
+            state = self.index.state(key)
+            self._remember(key, None if state is None else Entry.kept(state, read=self._read))
+        return self._remembered[key]
+
+    def _remember(self, key: str, entry: Entry | None) -> None:
+        if len(self._remembered) >= _REMEMBERED:
+            self._remembered.clear()
+        self._remembered[key] = entry
+
+    def _entry(self, state: State) -> Entry:
+        """Return the task of a state that the index keeps; the same each time, as long as it is remembered."""
+        key = id_key(state.id)
+        entry = self._remembered.get(key)
+        if entry is None:
+            entry = Entry.kept(state, read=self._read)
+            self._remember(key, entry)
+        return entry
+
+    def _entries(self, states: Iterable[State]) -> Iterator[tuple[int, int, Entry]]:
+        """Yield what the index knows as *states*, but for the tasks that later lines have touched."""
+        return (
+            (state.urgency, state.place, self._entry(state)) for state in states if id_key(state.id) not in self.touched
+        )
+
+    def _ready(self, index: "Index") -> Iterator[State]:
+        """Yield what the index takes as ready; what later lines have touched at its beginning is not met again."""
+        fetched = self._fetched
+        while fetched and id_key(fetched[0].id) in self.touched:
+            fetched.popleft()
+        place = 0
+        while True:
+            if place == len(fetched):
+                more = index.ready(after=self._last_fetched, limit=_CHUNK)
+                if not more:
+                    return
+                self._last_fetched = more[-1]
+                fetched.extend(more)
+            yield fetched[place]
+            place += 1
+
+
+def _after(entry: Entry) -> tuple[str, ...]:
+    try:
+        return entry.after()
+    except BadRecordError:
+        return ()
+
+
+def _read_line(raw: bytes, line: int, offset: int) -> Record | _BadLine | None:
+    if not raw.strip(b" \t\r"):
+        return None
+    try:
+        return read_record(raw, line=line, offset=offset)
+    except BadRecordError as error:
+        return _BadLine(Damage(line=line, offset=offset, why=str(error)), offset + len(raw) + 1)
+
+
+def _tail(offset: int, content: bytes, waiting: list[Record | _BadLine]) -> Tail:
+    bad = next((item.damage for item in waiting if isinstance(item, _BadLine)), None)
+    return Tail(offset=offset, content=content, damage=bad)
+
+
+def _unreadable(offset: int, _length: int) -> bytes:
+    raise BadRecordError(f"no line at byte {offset}")
