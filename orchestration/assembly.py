@@ -14,7 +14,15 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
 
 from orchestration.core.drafts import TaskDraft, overlay
-from orchestration.core.errors import ConfigError, DuplicateTaskError, ExternalError, TaskqError, UsageError
+from orchestration.core.errors import (
+    BusyError,
+    ConfigError,
+    DuplicateTaskError,
+    ExternalError,
+    TaskNotFoundError,
+    TaskqError,
+    UsageError,
+)
 from orchestration.core.models import Task
 from orchestration.core.settings import Settings
 from orchestration.core.status import Status
@@ -28,10 +36,10 @@ if TYPE_CHECKING:
     from orchestration.adapters.sandbox.docker.images import BuiltImage
     from orchestration.core.events import Observer
     from orchestration.core.ports import Agent, Exit, Health, Output, SandboxProvider
-    from orchestration.core.reports import FsckReport
+    from orchestration.core.reports import CompactReport, FsckReport
     from orchestration.core.review import Page, Visitor
     from orchestration.core.snapshot import Damage, Snapshot
-    from orchestration.core.transfers import BackupReport, ExportReport, ImportReport
+    from orchestration.core.transfers import Archived, ArchiveReport, BackupReport, ExportReport, ImportReport
     from orchestration.engine.attend import Collected
     from orchestration.engine.brief import Brief, LogKind
     from orchestration.engine.clean import Cleaner, CleanReport
@@ -100,6 +108,7 @@ class App:
         self._store = JournalTaskStore(queue_folder, self._clock, on_fault=lambda fault: self._tell_damage((fault,)))
         self._told: set[Damage] = set()
         self._known_queue: str | None = None
+        self._keeps_short = True
         self._providers: dict[str, SandboxProvider] = {}
         self.on_warning: Callable[[str], None] = _ignore
         self.on_damage: Callable[[Sequence[Damage]], None] | None = None
@@ -229,6 +238,24 @@ class App:
         held = task.run is not None and is_held(self._records.folders(task.id, task.run.attempt).lease)
         return {**encode_task(task), "waits_for": waits, "held": held}
 
+    def archived(self, identifier: str | None = None) -> "tuple[Archived, ...]":
+        """Return the tasks that were moved to the archive and are in the queue no more, or the one of this id.
+
+        What of the archive cannot be read is told to `on_warning`. Raises: TaskNotFoundError.
+        """
+        from orchestration.store.archive import find_archived, read_archive
+
+        if identifier is None:
+            return tuple(read_archive(self.queue_folder, self._clock, self.on_warning))
+        found = find_archived(self.queue_folder, self._clock, identifier)
+        if found is None:
+            raise TaskNotFoundError(f"no archived task {identifier[:80]!a}; list them with: taskq status --archived")
+        return (found,)
+
+    def archived_facts(self, archived: "Archived") -> dict[str, Any]:
+        """Return an archived task as plain JSON: its stored fields, and the file that has it."""
+        return {**encode_task(archived.task), "archived": str(archived.file)}
+
     def brief(self, identifier: str) -> "Brief":
         """Return what a reviewer needs on one screen."""
         from orchestration.engine.brief import Brief
@@ -266,13 +293,36 @@ class App:
             worker=self._worker(told(observe), options),
             max_parallel=options.max_parallel or self.settings.max_parallel,
             poll=options.poll,
+            when_idle=self._keep_short,
         )
         with on_stop(pool.wind_down):
             self._check_sandboxes(options.identifier)
             self.recover()
             if options.identifier is not None:
                 pool.choose = self._only(options.identifier)
-            return pool.run()
+            self._keep_short()
+            summary = pool.run()
+            if not summary.interrupted:
+                self._keep_short()
+            return summary
+
+    def _keep_short(self) -> None:
+        """Compact the journal if it is worth it; what keeps us from it is told once, and ends nothing."""
+        from orchestration.store import compaction
+        from orchestration.support.logs import get_logger
+
+        try:
+            if self._keeps_short and compaction.is_worth_a_look(self.queue_folder):
+                report = compaction.compact(self.queue_folder, self._clock, at_least=compaction.WORTH)
+                if report.history is None:
+                    compaction.note_that_it_was_not_worth_it(self.queue_folder)
+                else:
+                    get_logger().info("journal.compacted", before=report.before, after=report.after)
+        except BusyError as error:  # another runner does the same
+            get_logger().info("journal.not_compacted", error=str(error))
+        except TaskqError as error:
+            self._keeps_short = False
+            get_logger().warning("journal.not_compacted", error=str(error))
 
     def _check_sandboxes(self, identifier: str | None) -> None:
         """Refuse to start what could not get a sandbox, while no attempt is spent on it.
@@ -433,6 +483,34 @@ class App:
         from orchestration.store import fsck
 
         return fsck.repair(self.queue_folder, self._clock) if repair else fsck.check(self.queue_folder)
+
+    def compact(self, *, tell: Callable[[int], object] | None = None) -> "CompactReport":
+        """Write the journal anew, as short as it can be; the old one goes to the history. *tell* hears how many tasks.
+
+        Raises: CorruptStateError, BusyError, StorageError.
+        """
+        from orchestration.store.compaction import compact
+
+        return compact(self.queue_folder, self._clock, tell=tell or _ignore)
+
+    def archive(
+        self, *, older_than: timedelta, dry_run: bool = False, tell: Callable[[int], object] | None = None
+    ) -> "ArchiveReport":
+        """Move what is over, and was not changed for that long, from the journal to files in its history."""
+        from orchestration.core.transfers import ArchiveReport
+        from orchestration.engine.archive import archivable, left_behind
+        from orchestration.store.archive import Moved, archive
+
+        records = self._records
+        before = self._clock.now() - older_than
+        tasks, kept = archivable(self.read(), before=before, leftover=lambda task: left_behind(task, records))
+        if dry_run:
+            moved = Moved(tuple(task.id for task in tasks), ())
+        else:
+            moved = archive(self.queue_folder, self._clock, tasks, tell=tell or _ignore)
+            gone = set(moved.ids)
+            kept |= {task.id: "it has changed meanwhile" for task in tasks if task.id not in gone}
+        return ArchiveReport(archived=moved.ids, kept=kept, files=moved.files, dry_run=dry_run)
 
     def export(
         self,

@@ -39,6 +39,8 @@ SECTIONS: Final = MappingProxyType(
         "Care": {
             "cleanup": "Take away what finished tasks left",
             "fsck": "Check the journal, and repair it",
+            "compact": "Write the journal anew, as short as it can be",
+            "archive": "Move tasks that are long over out of the queue",
             "export": "Write tasks as JSON, one a line",
             "import": "Take tasks that were exported, or plain records",
             "backup": "Write the whole queue to one file",

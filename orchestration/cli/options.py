@@ -7,6 +7,7 @@ import click
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import timedelta
 
     from orchestration.assembly import App
     from orchestration.core.snapshot import Damage
@@ -66,6 +67,20 @@ def json_option(function: Function) -> Function:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON, as docs/reference/json.md describes it.")(
         function
     )
+
+
+def duration_option(name: str, *, default: str, text: str) -> Callable[[Function], Function]:
+    """Take a duration, as in ``30d``."""
+
+    def parse(_ctx: click.Context, _parameter: click.Parameter, value: str) -> "timedelta":
+        from orchestration.support.quantities import duration
+
+        try:
+            return duration(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from error
+
+    return click.option(name, metavar="AGE", default=default, callback=parse, help=text)
 
 
 def _complete_ids(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:

@@ -28,3 +28,13 @@ class FsckReport:
     def is_sound(self) -> bool:
         """Whether there is nothing to repair and nothing is missing."""
         return not (self.damage or self.torn or self.poison or self.blobs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompactReport:
+    """What became of the journal, in bytes; *history* is where the old one is, None when it stayed as it was."""
+
+    before: int
+    after: int
+    tasks: int
+    history: Path | None

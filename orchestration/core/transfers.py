@@ -1,18 +1,23 @@
-"""What is told of tasks and queues that were moved: exports, imports, backups and restores."""
+"""What is told of tasks and queues that were moved: exports, imports, archives, backups and restores."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestration.core.models import Task
 from orchestration.core.snapshot import Damage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportReport:
-    """What was written. *problems* name what could not be, or not in full; the rest was written all the same."""
+    """What was written. *problems* name what could not be, or not in full; the rest was written all the same.
+
+    *archives* are the files of tasks that were moved out of the queue, which are in no export.
+    """
 
     tasks: int
     problems: tuple[str, ...]
+    archives: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,3 +50,24 @@ class BackupReport:
     damage: tuple[Damage, ...] = ()
     problems: tuple[str, ...] = ()
     """What else is wrong: a mark of doubt, blobs that are missing or altered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Archived:
+    """A task that is in no queue any more, and the file that has it."""
+
+    task: Task
+    file: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveReport:
+    """Which tasks were moved out of the queue, or with *dry_run* would be, and into which files.
+
+    *kept* says of each other one that is old enough why it stays.
+    """
+
+    archived: tuple[str, ...]
+    kept: Mapping[str, str]
+    files: tuple[Path, ...]
+    dry_run: bool

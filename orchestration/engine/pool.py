@@ -58,6 +58,8 @@ class Pool:
     poll: timedelta | None = None
     choose: Callable[[Snapshot], Task | None] | None = None
     """Which task to claim; the default is the most urgent that may start."""
+    when_idle: Callable[[], object] = lambda: None
+    """Is called when nothing runs and nothing can be claimed, before it waits to look again."""
     _wakes: SimpleQueue[None] = field(default_factory=SimpleQueue)
     """Not an event: a signal handler may put while this thread waits, and would wait for an event's lock for ever."""
     _winding_down: bool = False
@@ -83,8 +85,10 @@ class Pool:
             while True:
                 self._land_finished()
                 self._fill(threads)
-                if not self._flights and (self._claims_no_more or self.poll is None):
-                    break
+                if not self._flights:
+                    if self._claims_no_more or self.poll is None:
+                        break
+                    self.when_idle()
                 self._wait()
                 self._pass_on_stops()
         if self._trouble is not None:

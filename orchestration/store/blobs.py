@@ -45,7 +45,12 @@ class Blobs:
 
         Raises: UsageError for a value beyond 64 MiB or text that is no Unicode; StorageError.
         """
-        return {name: self._put(value) if _is_long(name, value) else value for name, value in fields.items()}
+        shrunk = dict(fields)
+        for name in _FIELDS:
+            value = shrunk.get(name)
+            if value is not None and _is_long(value):
+                shrunk[name] = self._put(value)
+        return shrunk
 
     def expand(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Return *fields* with every reference replaced by its value.
@@ -116,9 +121,7 @@ def _object(content: bytes, blob: str) -> dict[str, Any]:
         raise CorruptStateError(f"blob {blob} is no record: {error}; see: taskq fsck", code="altered_blob") from error
 
 
-def _is_long(name: str, value: object) -> bool:
-    if name not in _FIELDS or value is None:
-        return False
+def _is_long(value: object) -> bool:
     if isinstance(value, str) and len(value) * _LONGEST_ESCAPE * 2 <= INLINE_BYTES:
         return False
     try:

@@ -6,6 +6,7 @@ Not responsible for: bytes (``store.line``), texts that are blobs (``store.blobs
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 from orchestration.core.errors import CorruptStateError, NewerVersionError
@@ -86,6 +87,14 @@ LIMITS: Final[Mapping[str, Codec]] = {
     "cpus": NUMBER,
     "pids": INTEGER,
 }
+
+
+@lru_cache(maxsize=64)
+def _encode_limits(limits: Limits) -> dict[str, Any]:
+    """Return the one encoded form of limits that many tasks share; nobody changes it."""
+    return encode_object(limits, LIMITS)
+
+
 TASK: Final[Mapping[str, Codec]] = {
     "v": INTEGER,
     "id": ID,
@@ -110,7 +119,7 @@ TASK: Final[Mapping[str, Codec]] = {
     "variant": TEXT_OR_NULL,
     "sandbox": TEXT_OR_NULL,
     "network": TEXT_OR_NULL,
-    "limits": nested(Limits, LIMITS, optional=False),
+    "limits": nested(Limits, LIMITS, optional=False)._replace(encode=_encode_limits),
     "allow_empty": FLAG,
     "attempt": INTEGER,
     "charged": INTEGER,

@@ -4,6 +4,7 @@ Guarantees: lines are parsed only when they are needed; members that this versio
 Not responsible for: task values (``store.codec``).
 """
 
+import re
 import struct
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -17,6 +18,15 @@ if TYPE_CHECKING:
 
 SPAN: Final = struct.Struct("<QI")
 """Where a line is: its offset in the journal, and its length without the newline."""
+
+_STATUS_FIRST: Final = re.compile(
+    rb'\{"seq":\d+,"kind":"task","id":"[^"]+","rev":\d+,"at":"[^"\\]*","by":"(?:[^"\\]|\\.)*","status":"([a-z]+)"'
+)
+"""How a change of ours begins that changes the status, which stands before all other fields."""
+_RUN: Final = b',"run":{'
+"""What begins the facts of an attempt, which stand behind all that an index keeps and have names in common with it."""
+_ALSO_KEPT: Final = re.compile(rb'"(?:priority|created_at|not_before|sandbox|removed)":')
+"""What else an index keeps; where it is inside of another field, the line is parsed for nothing."""
 
 ReadLine = Callable[[int, int], bytes]
 """Returns the bytes of the line at an offset, of a length."""
@@ -50,6 +60,7 @@ class Entry:
         "_merged",
         "_now",
         "_read",
+        "before",
         "fault",
         "id",
         "line",
@@ -70,6 +81,8 @@ class Entry:
         self.task: Task | None = None
         self.fault: str | None = None
         self._read = read
+        self.before: State | None = None
+        """What an index keeps under this id, if it does: of this task, or of one that was removed before it."""
         self._kept: State | None = None
         self._now: State | None = None
         self._known: dict[str, Any] | None = None
@@ -81,6 +94,7 @@ class Entry:
         """Return the task of which an index keeps *state*."""
         entry = cls(state.id, place=state.place, rev=state.rev, read=read)
         entry.line, entry.removed, entry._kept = state.line, state.status is None, state
+        entry.before = state
         entry.offset = SPAN.unpack_from(state.spans, len(state.spans) - SPAN.size)[0]
         return entry
 
@@ -88,7 +102,7 @@ class Entry:
         """Return an entry that later changes of this one do not touch."""
         copied = Entry(self.id, place=self.place, rev=self.rev, read=self._read)
         copied.line, copied.offset, copied.removed = self.line, self.offset, self.removed
-        copied._kept, copied._changes = self._kept, list(self._changes)
+        copied.before, copied._kept, copied._changes = self.before, self._kept, list(self._changes)
         copied._known, copied._merged = self._known, self._merged
         return copied
 
@@ -118,7 +132,9 @@ class Entry:
     def _folded(self) -> State:
         before = self._kept
         try:
-            changed = self._changed_fields()
+            changed = self._quickly_changed() if before is not None else None
+            if changed is None:
+                changed = self._changed_fields()
             if before is None or not changed.keys().isdisjoint({"priority", "created_at"}):
                 changed, before = self.fields(), None
             status, sandbox, order, later = summary(changed, before)
@@ -146,6 +162,16 @@ class Entry:
     def says_after(self) -> bool:
         """Return whether what the task waits for may be another than what an index knows."""
         return self._kept is None or any(b'"after"' in record.raw for record in self._changes)
+
+    def _quickly_changed(self) -> dict[str, Any] | None:
+        """Return what the changes say that an index keeps, if that is only the status and no line need be parsed."""
+        status = None
+        for record in self._changes:
+            said = _STATUS_FIRST.match(record.raw)
+            if said is None or _ALSO_KEPT.search(record.raw.partition(_RUN)[0]) is not None:
+                return None
+            status = said[1].decode("ascii")
+        return None if status is None else {"status": status}
 
     def _changed_fields(self) -> dict[str, Any]:
         return {name: value for record in self._changes for name, value in record.fields().items()}

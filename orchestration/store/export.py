@@ -15,6 +15,7 @@ from orchestration.core.naming import id_key
 from orchestration.core.transfers import ExportReport
 from orchestration.store.blobs import Blobs, referred_blob
 from orchestration.store.codec import TASK, decode_task, encode_task
+from orchestration.store.history import archives
 from orchestration.store.layout import QueueFolder
 from orchestration.store.line import BadRecordError
 from orchestration.store.sweep import Swept, open_journal, read_task, sweep
@@ -38,7 +39,8 @@ def export(folder: Path, identifiers: Iterable[str], write: Write, *, tell: Tell
     count = 0
     with open_journal(queue.journal) as journal:
         swept = sweep(journal) if journal is not None else None
-        wanted = _wanted(swept, identifiers)
+        asked = tuple(identifiers)
+        wanted = _wanted(swept, asked)
         if journal is None or swept is None:
             return ExportReport(tasks=0, problems=())
         problems += [f"line {item.line} of the journal: {item.why}" for item in swept.damage]
@@ -49,7 +51,7 @@ def export(folder: Path, identifiers: Iterable[str], write: Write, *, tell: Tell
                 write(_ENCODER.encode(record).encode("ascii") + b"\n")
                 count += 1
                 tell(count)
-    return ExportReport(tasks=count, problems=tuple(problems))
+    return ExportReport(tasks=count, problems=tuple(problems), archives=() if asked else archives(queue.history))
 
 
 def export_to(

@@ -32,6 +32,17 @@ def keep_file(folder: Path, name: str, path: Path, *, disk: Disk = REAL_DISK) ->
     return kept
 
 
+def archives(folder: Path) -> tuple[Path, ...]:
+    """Return the files of archived tasks in *folder*, the oldest first."""
+    found = (path for path in folder.glob("archive-*.jsonl") if path.is_file() and not path.is_symlink())
+    return tuple(sorted(found, key=_age))
+
+
+def _age(path: Path) -> tuple[int, str]:
+    seq = path.name.split("-")[1]
+    return (int(seq) if seq.isdecimal() else 0, path.name)
+
+
 def stamp(at: str) -> str:
     """Return a time of the journal as it stands in file names."""
     return at.replace(":", "").replace("-", "")

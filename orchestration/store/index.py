@@ -9,25 +9,27 @@ Not responsible for: what lines mean (``store.ledger``), when to build or extend
 
 import fcntl
 import json
+import math
 import os
 import sqlite3
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from orchestration.core.naming import id_key
 from orchestration.core.snapshot import Damage
 from orchestration.core.status import Status
-from orchestration.store.entry import StaleIndexError, State
+from orchestration.store.entry import SPAN, StaleIndexError, State
 from orchestration.store.line import BadRecordError
 from orchestration.support.files import PRIVATE_FILE, PRIVATE_FOLDER
 
 if TYPE_CHECKING:
     from orchestration.store.ledger import Ledger
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Another number here makes every index of today one to build anew."""
 GUARDED_BYTES: Final = 4096
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -35,7 +37,8 @@ _COLUMNS: Final = "id, place, rev, line, status, sandbox, urgency, not_before, s
 _TABLES: Final = """
 CREATE TABLE head (
     one INTEGER PRIMARY KEY CHECK (one = 1), format INTEGER, clean INTEGER, serial INTEGER, boot TEXT, device INTEGER,
-    inode INTEGER, end INTEGER, guard INTEGER, lines INTEGER, seq INTEGER, compacted INTEGER, queue TEXT, damage TEXT
+    inode INTEGER, end INTEGER, guard INTEGER, lines INTEGER, seq INTEGER, compacted INTEGER, queue TEXT, least INTEGER,
+    damage TEXT
 );
 CREATE TABLE task (
     place INTEGER PRIMARY KEY, id TEXT NOT NULL COLLATE NOCASE, rev INTEGER, line INTEGER, status TEXT, sandbox TEXT,
@@ -63,7 +66,10 @@ _WAITS: Final = (
 
 
 class Head(NamedTuple):
-    """What the whole of the index stands for: the first *end* bytes and *lines* lines of one journal file."""
+    """What the whole of the index stands for: the first *end* bytes and *lines* lines of one journal file.
+
+    *least* is how many of the bytes are lines that added tasks which are still there.
+    """
 
     serial: int
     end: int
@@ -71,19 +77,27 @@ class Head(NamedTuple):
     seq: int
     compacted: int
     queue: str | None
+    least: int
     damage: tuple[Damage, ...]
 
 
 class Extent(NamedTuple):
-    """What an index is made of: a head without its serial, and for each task its state and what it waits for."""
+    """What an index is made of: a head without its serial, and for each task its state and what it waits for.
+
+    *others* are the places of the lines that are about no task: offset and length. Of the queue's own lines, what they
+    come to is in *header* instead.
+    """
 
     end: int
     lines: int
     seq: int
     compacted: int
     queue: str | None
+    least: int
     damage: Sequence[Damage]
     tasks: Iterable[tuple[State, tuple[str, ...]]]
+    others: Sequence[tuple[int, int]] = ()
+    header: Mapping[str, Any] = MappingProxyType({})
 
 
 class Index:
@@ -177,9 +191,11 @@ class Index:
             # Not one transaction: what a kill leaves of it is not clean, and so is not believed.
             self._connection.execute("UPDATE head SET clean = 0")
             self._connection.execute("BEGIN")
-            self._take_in(ledger, now)
+            least = self.head.least + self._take_in(ledger, now)
             self._connection.execute("COMMIT")
-            extent = Extent(ledger.offset, ledger.lines, ledger.seq, ledger.compacted, ledger.queue, ledger.damage, ())
+            extent = Extent(
+                ledger.offset, ledger.lines, ledger.seq, ledger.compacted, ledger.queue, least, ledger.damage, ()
+            )
             self._connection.execute(*_new_head(journal, extent, serial=self.head.serial + 1))
         except (OSError, sqlite3.Error, StaleIndexError):
             return False
@@ -187,12 +203,15 @@ class Index:
             self.unlock()
         return True
 
-    def _take_in(self, ledger: "Ledger", now: int) -> None:
+    def _take_in(self, ledger: "Ledger", now: int) -> int:
+        """Take in what is new; return how much larger *least* is with it."""
+        more = 0
         execute = self._connection.execute
         counts = dict(ledger.changed_counts())  # first, as it looks at what is there
         recount: set[int] = set()
         for key, entry in ledger.touched.items():
             before, state = self.state(key), entry.state()
+            more += least_of(state) - (0 if before is None else least_of(before))
             if before is None or before.place != state.place:
                 if before is not None:
                     execute("DELETE FROM task WHERE place = ?", (before.place,))
@@ -217,6 +236,7 @@ class Index:
             )
         due = "UPDATE task INDEXED BY task_later SET not_before = NULL WHERE status = 'todo' AND not_before <= ?"
         execute(f"{due} AND not_before IS NOT NULL", (now,))
+        return more
 
     # --- looking ----------------------------------------------------------------------------------------------------
 
@@ -224,6 +244,10 @@ class Index:
         """Return what is known of the task of this key; also of one that was removed."""
         found = self._states("WHERE id = ?", (key,))
         return found[0] if found else None
+
+    def states(self, keys: Sequence[str]) -> list[State]:
+        """Return what is known of the tasks of these keys, at most some hundred; also of those that were removed."""
+        return self._states(f"WHERE id IN ({','.join('?' * len(keys))})", tuple(keys))
 
     def counts(self) -> Mapping[tuple[str, str], int]:
         """Return how many tasks there are of each status and sandbox."""
@@ -256,6 +280,14 @@ class Index:
         """Return the tasks whose time has come since the index was extended; some of them may wait for others."""
         where = "INDEXED BY task_later WHERE status = 'todo' AND not_before IS NOT NULL AND not_before <= ?"
         return self._states(where, (now,))
+
+    def next_due(self) -> float:
+        """Return when the next task's time comes that is todo, in microseconds since 1970; infinity for never."""
+        query = (
+            "SELECT min(not_before) FROM task INDEXED BY task_later WHERE status = 'todo' AND not_before IS NOT NULL"
+        )
+        ((first,),) = self._rows(query)
+        return math.inf if first is None else first
 
     def awaiting(self, key: str) -> list[State]:
         """Return the tasks that wait for the task of this key."""
@@ -325,11 +357,16 @@ def _noting(
         yield state
 
 
+def least_of(state: State) -> int:
+    """Return the size of the line that added the task; 0 when it is gone."""
+    return 0 if state.status is None else SPAN.unpack_from(state.spans)[1] + 1
+
+
 def _new_head(journal: int, extent: Extent, *, serial: int) -> tuple[str, tuple[Any, ...]]:
     """Return the statement that makes the index one to be believed."""
     status = os.fstat(journal)
     return (
-        "INSERT OR REPLACE INTO head VALUES (1, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO head VALUES (1, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             FORMAT,
             serial,
@@ -342,6 +379,7 @@ def _new_head(journal: int, extent: Extent, *, serial: int) -> tuple[str, tuple[
             extent.seq,
             extent.compacted,
             extent.queue,
+            extent.least,
             json.dumps(list(extent.damage)),
         ),
     )
@@ -350,15 +388,17 @@ def _new_head(journal: int, extent: Extent, *, serial: int) -> tuple[str, tuple[
 def _head(connection: sqlite3.Connection, journal: int) -> Head | None:
     """Return the head if it fits the journal."""
     row = connection.execute(
-        "SELECT format, clean, boot, device, inode, end, guard, serial, lines, seq, compacted, queue, damage FROM head"
+        "SELECT format, clean, boot, device, inode, end, guard, serial, lines, seq, compacted, queue, least, damage "
+        "FROM head"
     ).fetchone()
     if row is None or row[:3] != (FORMAT, 1, _boot()):
         return None
-    device, inode, end, guard, serial, lines, seq, compacted, queue, damage = row[3:]
+    device, inode, end, guard, serial, lines, seq, compacted, queue, least, damage = row[3:]
     status = os.fstat(journal)
     if (device, inode) != (status.st_dev, status.st_ino) or status.st_size < end or guard != _checksum(journal, end):
         return None
-    return Head(serial, end, lines, seq, compacted, queue, tuple(Damage._make(item) for item in json.loads(damage)))
+    found = tuple(Damage._make(item) for item in json.loads(damage))
+    return Head(serial, end, lines, seq, compacted, queue, least, found)
 
 
 def _checksum(journal: int, end: int) -> int:

@@ -6,11 +6,13 @@ Not responsible for: what the changes mean (``store.tasks``).
 """
 
 import errno
+import json
 import os
 from _thread import RLock  # what `threading` re-exports; the rest of it is not needed here
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
+from weakref import finalize
 
 from orchestration.core.errors import CorruptStateError, StorageError, TaskqError
 from orchestration.core.models import SCHEMA_VERSION
@@ -19,7 +21,7 @@ from orchestration.store.entry import StaleIndexError
 from orchestration.store.history import keep_bytes, stamp
 from orchestration.store.layout import QueueFolder
 from orchestration.store.ledger import Ledger, Tail
-from orchestration.store.line import encode_line
+from orchestration.store.line import encode_members, seal
 from orchestration.store.lock import HeldLock, JournalLock
 from orchestration.store.reader import JournalReader
 from orchestration.store.values import encode_moment
@@ -49,6 +51,8 @@ class Change(NamedTuple):
     id: str
     rev: int
     fields: Mapping[str, Any]
+    encoded: str | None = None
+    """The fields as ``store.line.encode_members`` gives them, if that was done already, before the lock."""
 
 
 class Proposal(NamedTuple, Generic[T]):
@@ -58,17 +62,20 @@ class Proposal(NamedTuple, Generic[T]):
     answer: T
 
 
-class _Target(NamedTuple):
-    """Where a change goes: the lock that is held, and the journal, open for appending."""
+class _File:
+    """The journal, open for appending; closed when nobody needs it any more."""
 
-    held: HeldLock
-    descriptor: int
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        status = os.fstat(descriptor)
+        self.identity = (status.st_dev, status.st_ino)
+        finalize(self, os.close, descriptor)
 
 
 class _Unsynced(NamedTuple):
     """An append that is in the file but not yet durable: up to which byte, and what it says for an error."""
 
-    descriptor: int
+    file: _File
     end: int
     subject: str
     is_first: bool
@@ -97,6 +104,12 @@ class Journal:
         self._synced = 0
         self._synced_file: tuple[int, int] | None = None
         self._shown: Ledger | None = None
+        self._opened: _File | None = None
+
+    @property
+    def generation(self) -> tuple[int, int] | None:
+        """Which file was read last: another one than before has its lines in other places."""
+        return self._reader.identity
 
     def read(self, look: Callable[[Ledger, tuple[Damage, ...]], T]) -> T:
         """Return what *look* makes of the journal as it is now and its damage; *look* must not keep the ledger.
@@ -132,25 +145,19 @@ class Journal:
     def _append_locked(
         self, propose: Callable[[Ledger, str], Proposal[T]], by: str
     ) -> tuple[Proposal[T] | Exception, _Unsynced | None]:
-        if not self._queue.root.is_dir():
-            raise StorageError(f"there is no queue at {self._queue.root}; make one with: taskq init")
         if not self._is_local:
+            if not self._queue.root.is_dir():
+                raise StorageError(f"there is no queue at {self._queue.root}; make one with: taskq init")
             refuse_network(self._queue.root)
             self._is_local = True
-        self._reader.catch_up()
+        self._reader.prepare()
         with self._lock.hold() as held:
-            _refuse_poison(held)
-            descriptor = self._open()
-            try:
-                target = _Target(held, descriptor)
-                return self._reader.look(partial(self._append_to, target, propose=propose, by=by), catch_up=False)
-            except BaseException:
-                os.close(descriptor)
-                raise
+            refuse_poison(held)
+            return self._reader.look(partial(self._append_to, held, propose=propose, by=by), catch_up=False)
 
     def _append_to(
         self,
-        target: _Target,
+        held: HeldLock,
         ledger: Ledger,
         tail: Tail,
         *,
@@ -158,12 +165,10 @@ class Journal:
         by: str,
     ) -> tuple[Proposal[T] | Exception, _Unsynced | None]:
         """Append to the file that *ledger* is of; may be called again as long as nothing was written."""
-        held, descriptor = target
-        if self._reader.identity != _identity(descriptor):
-            raise StorageError(f"{self._queue.journal} was replaced while it was opened; try again")
+        file = self._file()
         self._refuse_damage(ledger)
         if tail.content:
-            self._cut(descriptor, tail)
+            self._cut(file.descriptor, tail)
         at = encode_moment(self._clock.now())
         self._shown = ledger
         try:
@@ -172,21 +177,21 @@ class Journal:
         except StaleIndexError:
             raise
         except Exception as error:  # noqa: BLE001  # kept, and raised once what it rests on is durable
-            return error, self._unsynced(descriptor, ledger.offset, "what it read")
+            return error, self._unsynced(file, ledger.offset, "what it read")
         finally:
             self._shown = None
         if not content:
-            return proposal, self._unsynced(descriptor, ledger.offset, "what it read")
+            return proposal, self._unsynced(file, ledger.offset, "what it read")
         first, end = ledger.seq + 1, ledger.offset + len(content)
-        self._write(held, descriptor, content, first, size=ledger.offset)
+        self._write(held, file.descriptor, content, first, size=ledger.offset)
         try:
-            ledger.absorb(content)
+            ledger.absorb_own(content, proposal.changes)
         except StaleIndexError:
             self._reader.distrust()
         changed = ", ".join(change.id for change in proposal.changes[:3])
         more = "" if len(proposal.changes) <= 3 else f" and {len(proposal.changes) - 3} more"
         last = first - 1 + content.count(b"\n")
-        return proposal, self._unsynced(descriptor, end, f"the change seq {first} to {last} of task {changed}{more}")
+        return proposal, self._unsynced(file, end, f"the change seq {first} to {last} of task {changed}{more}")
 
     def _damage(self, ledger: Ledger, tail: Tail) -> tuple[Damage, ...]:
         torn = () if tail.damage is None else (tail.damage,)
@@ -194,11 +199,18 @@ class Journal:
         poison = () if why is None else (Damage(line=max(ledger.lines, 1), offset=ledger.offset, why=why),)
         return (*ledger.damage, *torn, *poison)
 
-    def _open(self) -> int:
+    def _file(self) -> "_File":
+        """Return the journal that the reader sees, open for appending; one is made where there is none."""
+        if self._opened is not None and self._opened.identity == self._reader.identity:
+            return self._opened
         path = self._queue.journal
         with storage_errors("open", path):
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            return os.open(path, flags, PRIVATE_FILE)
+            file = _File(os.open(path, flags, PRIVATE_FILE))
+        if self._reader.identity not in {None, file.identity}:
+            raise StorageError(f"{path} was replaced while it was opened; try again")
+        self._opened = file
+        return file
 
     def _refuse_damage(self, ledger: Ledger) -> None:
         if not ledger.damage:
@@ -218,16 +230,20 @@ class Journal:
             self._disk.truncate(descriptor, tail.offset)
 
     def _lines(self, ledger: Ledger, changes: Sequence[Change], *, at: str, by: str) -> bytes:
+        when = f'"at":"{at}","by":{json.dumps(by)}'
         members = [
-            {"kind": "task", "id": change.id, "rev": change.rev, "at": at, "by": by, **change.fields}
+            f'"kind":"task","id":"{change.id}","rev":{change.rev},{when},'
+            + (change.encoded or encode_members(change.fields))
             for change in changes
         ]
         if members and ledger.queue is None:
-            members.insert(0, {"kind": "queue", "id": _new_queue_id(), "at": at, "by": by, "v": SCHEMA_VERSION})
+            members.insert(0, f'"kind":"queue","id":"{new_queue_id()}",{when},"v":{SCHEMA_VERSION}')
         last = len(members) - 1
         return b"".join(
-            encode_line({"seq": ledger.seq + 1 + place, **member, **({"more": last - place} if place < last else {})})
-            for place, member in enumerate(members)
+            [
+                seal(f'"seq":{ledger.seq + 1 + place},{member}' + (f',"more":{last - place}' if place < last else ""))
+                for place, member in enumerate(members)
+            ]
         )
 
     def _write(self, held: HeldLock, descriptor: int, content: bytes, seq: int, *, size: int) -> None:
@@ -246,18 +262,15 @@ class Journal:
             raise CorruptStateError(f"{why}; check the disk, then {REPAIR_HINT}") from error
         raise storage_error(problem, "write", self._queue.journal) from problem
 
-    def _unsynced(self, descriptor: int, end: int, subject: str) -> _Unsynced | None:
-        is_first = _identity(descriptor) != self._synced_file
-        if not is_first and end <= self._synced:
-            os.close(descriptor)
-            return None
-        return _Unsynced(descriptor, end, subject, is_first=is_first)
+    def _unsynced(self, file: "_File", end: int, subject: str) -> _Unsynced | None:
+        is_first = file.identity != self._synced_file
+        return None if not is_first and end <= self._synced else _Unsynced(file, end, subject, is_first=is_first)
 
     def _sync(self, unsynced: _Unsynced) -> None:
         """Wait for the disk, without the lock, so that writers share a flush; a failure is never tried again."""
+        file = unsynced.file
         try:
-            identity = _identity(unsynced.descriptor)
-            self._disk.sync(unsynced.descriptor)
+            self._disk.sync(file.descriptor)
             if unsynced.is_first:
                 sync_folder(self._queue.root, disk=self._disk)
         except (OSError, StorageError) as error:
@@ -265,11 +278,9 @@ class Journal:
             why = f"the disk did not confirm {unsynced.subject} ({reason}), so that it is in doubt"
             self._poison(why)
             raise CorruptStateError(f"{why}; check the disk, then {REPAIR_HINT}", code="in_doubt") from error
-        finally:
-            os.close(unsynced.descriptor)
         with self._mutex:
-            earlier = self._synced if self._synced_file == identity else 0
-            self._synced_file, self._synced = identity, max(earlier, unsynced.end)
+            earlier = self._synced if self._synced_file == file.identity else 0
+            self._synced_file, self._synced = file.identity, max(earlier, unsynced.end)
 
     def _poison(self, why: str) -> None:
         try:
@@ -280,12 +291,8 @@ class Journal:
             raise CorruptStateError(msg, code="in_doubt") from error
 
 
-def _identity(descriptor: int) -> tuple[int, int]:
-    status = os.fstat(descriptor)
-    return status.st_dev, status.st_ino
-
-
-def _refuse_poison(held: HeldLock) -> None:
+def refuse_poison(held: HeldLock) -> None:
+    """Refuse to change a queue that is marked as in doubt. Raises: CorruptStateError."""
     why = held.poison()
     if why is not None:
         raise CorruptStateError(
@@ -293,5 +300,6 @@ def _refuse_poison(held: HeldLock) -> None:
         )
 
 
-def _new_queue_id() -> str:
+def new_queue_id() -> str:
+    """Return a random id for a queue that has none yet."""
     return "".join(_QUEUE_ID_ALPHABET[byte % 32] for byte in os.urandom(_QUEUE_ID_LENGTH))

@@ -4,7 +4,7 @@ Guarantees: making a queue overwrites nothing, and what it makes is for its owne
 """
 
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from orchestration.support.files import create_durably, make_private_folder
 
@@ -44,55 +44,29 @@ blobs/** binary
 """
 
 
-class QueueFolder(NamedTuple):
+class QueueFolder:
     """The paths of one queue."""
 
-    root: Path
-
-    @property
-    def marker(self) -> Path:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.marker = root / ".taskq"
         """The file by which a queue is found."""
-        return self.root / ".taskq"
-
-    @property
-    def journal(self) -> Path:
+        self.journal = root / "tasks.jsonl"
         """The append-only truth."""
-        return self.root / "tasks.jsonl"
-
-    @property
-    def lock(self) -> Path:
+        self.lock = root / "locks" / "journal.lock"
         """The lock of all writers; never replaced or removed."""
-        return self.root / "locks" / "journal.lock"
-
-    @property
-    def index_file(self) -> Path:
+        self.index_file = root / "index" / "tasks.sqlite"
         """A cache of the journal; may be deleted at any time."""
-        return self.root / "index" / "tasks.sqlite"
-
-    @property
-    def index_lock(self) -> Path:
+        self.index_lock = root / "locks" / "index.lock"
         """The lock of whoever builds the index, so that one process does and the others wait for it."""
-        return self.root / "locks" / "index.lock"
-
-    @property
-    def blobs(self) -> Path:
+        self.blobs = root / "blobs"
         """Long texts by hash."""
-        return self.root / "blobs"
-
-    @property
-    def history(self) -> Path:
+        self.history = root / "history"
         """What was moved out of the journal."""
-        return self.root / "history"
-
-    @property
-    def tasks(self) -> Path:
+        self.tasks = root / "tasks"
         """Task files as they were given."""
-        return self.root / "tasks"
-
-    @property
-    def errors(self) -> Path:
+        self.errors = root / "errors"
         """Reports of failed attempts."""
-        return self.root / "errors"
 
 
 def create_queue(folder: Path) -> QueueFolder:

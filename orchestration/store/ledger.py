@@ -7,13 +7,16 @@ Not responsible for: files (``store.journal``), task values (``store.codec``).
 """
 
 import heapq
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from orchestration.core.models import SCHEMA_VERSION
 from orchestration.core.naming import id_key
 from orchestration.core.snapshot import Damage
+from orchestration.core.status import Status
 from orchestration.store.entry import Entry, ReadLine, State
 from orchestration.store.line import BadRecordError
 from orchestration.store.record import Record, read_record
@@ -21,8 +24,17 @@ from orchestration.store.standing import Standing
 
 if TYPE_CHECKING:
     from orchestration.store.index import Index
+    from orchestration.store.journal import Change
 
 GUARD_BYTES: Final = 64
+_SAID: Final = re.compile(
+    rb'^\{"seq":\d+,"kind":"task","id":"([a-z0-9._-]+)","rev":\d+,"at":"[^"\\]*","by":"(?:[^"\\]|\\.)*"'
+    rb'(?:,"v":(\d+))?(?:,"status":"([a-z]+)")?',
+    re.MULTILINE,
+)
+"""Of lower-cased lines of ours: which task they are about, the version, and the status if it changes."""
+_VERSIONS: Final = frozenset({b"", b"%d" % SCHEMA_VERSION})
+_LEAVING: Final = frozenset(str(status).encode() for status in set(Status) - {Status.TODO, Status.DONE})
 _CHUNK: Final = 256
 _REMEMBERED: Final = 1024
 
@@ -33,6 +45,38 @@ class Tail(NamedTuple):
     offset: int
     content: bytes
     damage: Damage | None
+
+
+class _Piece(NamedTuple):
+    """Whole appends, and what the ledger knew before them."""
+
+    content: bytes
+    offset: int
+    lines: int
+    seq: int
+
+
+class _Skimmed:
+    """Whole appends that nobody has looked into yet, but for which tasks they are about."""
+
+    def __init__(self) -> None:
+        self.pieces: list[_Piece] = []
+        self.keys: set[str] = set()
+        self.only_leave = True
+        """Whether they do nothing but take tasks from todo to where no other task may start because of it."""
+
+    def add(self, piece: _Piece, said: Iterable[tuple[bytes, bytes, bytes]]) -> None:
+        """Take *piece*, of whose lines *said* are the keys, versions and statuses."""
+        self.pieces.append(piece)
+        self.keys.update([key.decode("ascii") for key, _, _ in said])
+        self.only_leave = self.only_leave and {status for _, _, status in said} <= _LEAVING
+
+    def take(self) -> list[_Piece]:
+        """Return all of it; then there is nothing of it any more."""
+        pieces, self.pieces = self.pieces, []
+        self.keys.clear()
+        self.only_leave = True
+        return pieces
 
 
 class _BadLine(NamedTuple):
@@ -53,13 +97,14 @@ class Ledger:
         self.queue: str | None = None
         self.guard = b""
         self.damage: list[Damage] = []
-        self.touched: dict[str, Entry] = {}
-        """The tasks that have lines after what the index knows; with no index, all of them."""
+        self._touched: dict[str, Entry] = {}
+        self._skimmed = _Skimmed()
         self._remembered: dict[str, Entry | None] = {}
         self._read = read or _unreadable
         self._fetched: deque[State] = deque()
         self._last_fetched: State | None = None
-        self._standing = Standing(self.touched, index)
+        self._due: float | None = None
+        self._standing = Standing(self._touched, index)
         if index is not None:
             head = index.head
             self.offset, self.lines, self.seq, self.compacted = head.end, head.lines, head.seq, head.compacted
@@ -67,11 +112,37 @@ class Ledger:
 
     # --- taking lines -----------------------------------------------------------------------------------------------
 
+    def take_in(self, content: bytes) -> Tail:
+        """Take the bytes that follow, and look into them only when somebody asks for a task that they name.
+
+        Return what cannot be taken yet. Raises: NewerVersionError; then this ledger is of no further use.
+        """
+        if self.queue is None:
+            first = content.find(b"\n") + 1
+            tail = self.absorb(content[:first])
+            if tail.content or not self._has_begun:
+                return self.absorb(tail.content + content[first:])
+            content = content[first:]
+        seq = _seq_of_whole_appends(content)
+        said = [] if seq is None else _SAID.findall(content.lower())
+        lines = len(said)
+        if (
+            seq is None
+            or not seq - self.seq == lines == content.count(b"\n")
+            or any(v not in _VERSIONS for _, v, _ in said)
+        ):
+            return self.absorb(content)
+        self._skimmed.add(_Piece(content, self.offset, self.lines, self.seq), said)
+        self.lines, self.offset, self.seq = self.lines + lines, self.offset + len(content), seq
+        self.guard = content[-GUARD_BYTES:]
+        return Tail(self.offset, b"", None)
+
     def absorb(self, content: bytes) -> Tail:
-        """Fold the bytes that follow what is folded already; return what cannot be folded yet.
+        """Fold the bytes that follow what is taken in already; return what cannot be folded yet.
 
         Raises: NewerVersionError; then this ledger is of no further use.
         """
+        self._read_skimmed()
         lines = content.split(b"\n")
         lines.pop()
         waiting: list[Record | _BadLine] = []
@@ -81,6 +152,10 @@ class Ledger:
             number += 1
             item = _read_line(raw, number, offset)
             offset += len(raw) + 1
+            if not waiting and isinstance(item, Record) and not self._goes_on(item):
+                self._take(item)
+                self.lines, self.offset = number, offset
+                continue
             if item is not None:
                 waiting.append(item)
             elif waiting:
@@ -92,6 +167,38 @@ class Ledger:
         if self.offset > start:
             self.guard = content[max(0, self.offset - start - GUARD_BYTES) : self.offset - start]
         return _tail(self.offset, content[self.offset - start :], waiting)
+
+    @property
+    def _has_begun(self) -> bool:
+        return self.queue is not None
+
+    def _read_skimmed(self) -> None:
+        """Fold what was taken in without a look; what is known of where it ends stays."""
+        if self._skimmed.pieces:
+            self._look_up_all(self._skimmed.keys)
+            known = self.lines, self.offset, self.seq, self.guard
+            for piece in self._skimmed.take():
+                self.offset, self.lines, self.seq = piece.offset, piece.lines, piece.seq
+                self.absorb(piece.content)
+            self.lines, self.offset, self.seq, self.guard = known
+
+    @property
+    def touched(self) -> dict[str, Entry]:
+        """The tasks that have lines after what the index knows; with no index, all of them."""
+        self._read_skimmed()
+        return self._touched
+
+    def absorb_own(self, content: bytes, changes: Sequence["Change"]) -> None:
+        """Fold what was just appended of *changes*, without reading one line that is known already."""
+        if len(changes) != 1 or content.count(b"\n") != 1:
+            self.absorb(content)
+            return
+        (change,) = changes
+        is_removed = change.fields.get("removed") is True
+        full = "v" in change.fields
+        number, offset, raw = self.lines + 1, self.offset, content[:-1]
+        self.fold(Record(number, offset, raw, "task", change.id, self.seq + 1, change.rev, 0, full, is_removed, None))
+        self.lines, self.offset, self.guard = number, offset + len(content), content[-GUARD_BYTES:]
 
     def fold(self, record: Record) -> None:
         """Take one line. Raises: BadRecordError when it changes a task that was never added."""
@@ -118,11 +225,14 @@ class Ledger:
             if isinstance(item, _BadLine):
                 self.damage.append(item.damage)
                 continue
-            try:
-                self.fold(item)
-            except BadRecordError as error:
-                self.damage.append(Damage(line=item.line, offset=item.offset, why=str(error)))
+            self._take(item)
         self.lines, self.offset = line, offset
+
+    def _take(self, record: Record) -> None:
+        try:
+            self.fold(record)
+        except BadRecordError as error:
+            self.damage.append(Damage(line=record.line, offset=record.offset, why=str(error)))
 
     def _settle_damage(self, waiting: list[Record | _BadLine]) -> list[Record | _BadLine]:
         """Settle bad lines at the end that no crash explains: more than one, or one with good lines behind."""
@@ -142,9 +252,11 @@ class Ledger:
         if entry is None or entry.removed:
             if not (record.full and not record.removed) and not (record.removed and self._is_state(record)):
                 raise BadRecordError(f"a change of task {record.id}, which was not added before")
-            entry = Entry(record.id, place=record.offset, rev=entry.rev if entry else 0, read=self._read)
+            gone = entry
+            entry = Entry(record.id, place=record.offset, rev=gone.rev if gone else 0, read=self._read)
+            entry.before = gone.before if gone else None
         entry.add(record)
-        self.touched[key] = entry
+        self._touched[key] = entry
         self._remembered.pop(key, None)
         self._standing.touch(key)
 
@@ -169,6 +281,7 @@ class Ledger:
 
     def changed_counts(self) -> Mapping[tuple[str, str], int]:
         """Return how many tasks more there are of each status and sandbox than the index says."""
+        self._read_skimmed()
         return self._standing.settle().counts
 
     def entries(
@@ -178,12 +291,13 @@ class Ledger:
 
         Of the index at most *limit* tasks are looked at.
         """
+        self._read_skimmed()
         states: list[State] = []
         last: int | None = None
         if self.index is not None:
             states, last = self.index.added_after(after, limit=limit, statuses=statuses)
-        found = [self._entry(state) for state in states if id_key(state.id) not in self.touched]
-        for entry in self.touched.values():
+        found = [self._entry(state) for state in states if id_key(state.id) not in self._touched]
+        for entry in self._touched.values():
             is_here = after < entry.place and (last is None or entry.place <= last) and not entry.removed
             if is_here and (statuses is None or entry.state().status in statuses):
                 found.append(entry)
@@ -195,50 +309,76 @@ class Ledger:
 
         *now* is in microseconds since 1970.
         """
+        if not self._skimmed.only_leave:
+            self._read_skimmed()
+        left = self._skimmed.keys
         standing = self._standing.settle()
-        touched = ((order, place, self.touched[key]) for order, place, key in standing.todo())
+        touched = ((order, place, self._touched[key]) for order, place, key in standing.todo() if key not in left)
         if self.index is None:
             return (entry for _, _, entry in touched)
         ready = self._entries(self._ready(self.index))
-        others = sorted({*standing.freed(), *self.index.due(now)}, key=attrgetter("urgency", "place"))
+        due = self.index.due(now) if self._next_due(self.index) <= now else ()
+        others = sorted({*standing.freed(), *due}, key=attrgetter("urgency", "place"))
         return (entry for _, _, entry in heapq.merge(touched, self._entries(others), ready, key=itemgetter(0, 1)))
+
+    def _next_due(self, index: "Index") -> float:
+        if self._due is None:
+            self._due = index.next_due()
+        return self._due
 
     def awaiting(self, identifier: str) -> list[Entry]:
         """Return the tasks that wait for the task of this id, in the order in which they were added."""
+        self._read_skimmed()
         key = id_key(identifier)
         found = [entry for entry in self._saying_after() if key in map(id_key, _after(entry))]
         for state in [] if self.index is None else self.index.awaiting(key):
-            entry = self.touched.get(id_key(state.id)) or self._entry(state)
+            entry = self._touched.get(id_key(state.id)) or self._entry(state)
             if not entry.removed and not entry.says_after():
                 found.append(entry)
         return sorted(found, key=attrgetter("place"))
 
     def is_awaited(self, keys: Iterable[str]) -> bool:
         """Return whether a task waits for one of the tasks of these keys."""
+        self._read_skimmed()
         wanted = set(keys)
         return any(not wanted.isdisjoint(map(id_key, _after(entry))) for entry in self._saying_after()) or (
             self.index is not None and any(self.index.is_awaited(key) for key in wanted)
         )
 
     def _saying_after(self) -> Iterator[Entry]:
-        return (entry for entry in self.touched.values() if not entry.removed and entry.says_after())
+        return (entry for entry in self._touched.values() if not entry.removed and entry.says_after())
 
     def ids(self, prefix: str, *, limit: int) -> list[str]:
         """Return at most *limit* ids that begin with *prefix*, case ignored."""
+        self._read_skimmed()
         key = id_key(prefix)
-        stored = [] if self.index is None else self.index.ids(key, limit=limit + len(self.touched))
-        found = [identifier for identifier in stored if id_key(identifier) not in self.touched]
-        found += [entry.id for name, entry in self.touched.items() if name.startswith(key) and not entry.removed]
+        stored = [] if self.index is None else self.index.ids(key, limit=limit + len(self._touched))
+        found = [identifier for identifier in stored if id_key(identifier) not in self._touched]
+        found += [entry.id for name, entry in self._touched.items() if name.startswith(key) and not entry.removed]
         return found[:limit]
 
     def _look_up(self, key: str) -> Entry | None:
-        entry = self.touched.get(key)
+        if key in self._skimmed.keys:
+            self._read_skimmed()
+        entry = self._touched.get(key)
         if entry is not None or self.index is None:
             return entry
         if key not in self._remembered:
             state = self.index.state(key)
             self._remember(key, None if state is None else Entry.kept(state, read=self._read))
         return self._remembered[key]
+
+    def _look_up_all(self, keys: Iterable[str]) -> None:
+        """Remember what the index knows of the tasks of these keys, with one question for many."""
+        if self.index is None:
+            return
+        unknown = [key for key in keys if key not in self._touched and key not in self._remembered]
+        for first in range(0, len(unknown), _REMEMBERED // 2):
+            some = unknown[first : first + _REMEMBERED // 2]
+            found = {id_key(state.id): state for state in self.index.states(some)}
+            for key in some:
+                state = found.get(key)
+                self._remember(key, None if state is None else Entry.kept(state, read=self._read))
 
     def _remember(self, key: str, entry: Entry | None) -> None:
         if len(self._remembered) >= _REMEMBERED:
@@ -257,13 +397,18 @@ class Ledger:
     def _entries(self, states: Iterable[State]) -> Iterator[tuple[int, int, Entry]]:
         """Yield what the index knows as *states*, but for the tasks that later lines have touched."""
         return (
-            (state.urgency, state.place, self._entry(state)) for state in states if id_key(state.id) not in self.touched
+            (state.urgency, state.place, self._entry(state))
+            for state in states
+            if not self._has_changed(id_key(state.id))
         )
+
+    def _has_changed(self, key: str) -> bool:
+        return key in self._touched or key in self._skimmed.keys
 
     def _ready(self, index: "Index") -> Iterator[State]:
         """Yield what the index takes as ready; what later lines have touched at its beginning is not met again."""
         fetched = self._fetched
-        while fetched and id_key(fetched[0].id) in self.touched:
+        while fetched and self._has_changed(id_key(fetched[0].id)):
             fetched.popleft()
         place = 0
         while True:
@@ -275,6 +420,14 @@ class Ledger:
                 fetched.extend(more)
             yield fetched[place]
             place += 1
+
+
+def _seq_of_whole_appends(content: bytes) -> int | None:
+    """Return the seq of the last line, if that is one of ours that ends an append; None when it is not."""
+    if not content.endswith(b"\n"):
+        return None
+    last = _read_line(content[content.rfind(b"\n", 0, -1) + 1 : -1], 0, 0)
+    return last.seq if isinstance(last, Record) and last.members is None and last.more == 0 else None
 
 
 def _after(entry: Entry) -> tuple[str, ...]:

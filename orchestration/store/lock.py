@@ -5,10 +5,8 @@ does not count. The mark is written over bytes that are there already, so a full
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from orchestration.core.errors import StorageError
 from orchestration.support.files import (
@@ -28,11 +26,17 @@ _TRIES: Final = 100
 
 
 class HeldLock(NamedTuple):
-    """The lock while it is ours."""
+    """The lock while it is ours; leaving the block gives it back."""
 
     descriptor: int
     path: Path
     disk: Disk
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_ending: object) -> None:
+        os.close(self.descriptor)
 
     def poison(self) -> str | None:
         """Return why writers must refuse, or None."""
@@ -58,16 +62,15 @@ class JournalLock:
         self._path = path
         self._disk = disk
 
-    @contextmanager
-    def hold(self) -> Iterator[HeldLock]:
-        """Wait for the lock and keep it for the block. Raises: StorageError."""
-        descriptor = self._acquire()
+    def hold(self) -> HeldLock:
+        """Wait for the lock, which is ours from now on and for the block. Raises: StorageError."""
+        held = HeldLock(self._acquire(), self._path, self._disk)
         try:
-            held = HeldLock(descriptor, self._path, self._disk)
             self._prepare(held)
-            yield held
-        finally:
-            os.close(descriptor)
+        except BaseException:
+            os.close(held.descriptor)
+            raise
+        return held
 
     def peek(self) -> str | None:
         """Return why writers refuse, without waiting for the lock; None also when it cannot be read."""
@@ -83,11 +86,9 @@ class JournalLock:
             os.close(descriptor)
 
     def _acquire(self) -> int:
-        make_private_folder(self._path.parent, disk=self._disk)
         for _ in range(_TRIES):
             with storage_errors("lock", self._path):
-                flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-                descriptor = os.open(self._path, flags, PRIVATE_FILE)
+                descriptor = self._open()
                 try:
                     self._disk.lock(descriptor)
                     if _is_at(descriptor, self._path):
@@ -97,6 +98,17 @@ class JournalLock:
                     raise
                 os.close(descriptor)
         raise StorageError(f"cannot lock {self._path}: something keeps replacing it; leave the file in place")
+
+    def _open(self) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            return os.open(self._path, flags, PRIVATE_FILE)
+        except FileNotFoundError:
+            root = self._path.parent.parent
+            if not root.is_dir():
+                raise StorageError(f"there is no queue at {root}; make one with: taskq init") from None
+        make_private_folder(self._path.parent, disk=self._disk)
+        return os.open(self._path, flags, PRIVATE_FILE)
 
     def _prepare(self, held: HeldLock) -> None:
         with storage_errors("lock", self._path):

@@ -75,6 +75,7 @@ class JournalReader:
         self._ledger: Ledger | None = None
         self._process = os.getpid()
         self._without_index = False
+        self._is_behind = False
 
     @property
     def identity(self) -> tuple[int, int] | None:
@@ -87,19 +88,24 @@ class JournalReader:
         With *catch_up* the index is brought up to date first, if it is far behind.
         Raises: StorageError; NewerVersionError.
         """
-        if catch_up:
-            self.catch_up()
         for attempt in range(_TRIES):
-            with self._current() as (ledger, tail):
-                try:
-                    return use(ledger, tail)
-                except StaleIndexError:
-                    if ledger.index is None:
-                        raise
+            ledger, tail = self._current(catch_up=catch_up or attempt > 0)
+            try:
+                return use(ledger, tail)
+            except StaleIndexError:
+                if ledger.index is None:
+                    raise
+            finally:
+                if ledger.index is not None:
+                    ledger.index.unlock()
             self.distrust()
             self._without_index = attempt > 0  # then what the journal says is what counts, at any price
-            self.catch_up()
         raise CorruptStateError(f"{self._queue.journal} changes while it is read; check who writes to it")
+
+    def prepare(self) -> None:
+        """Do what may take long, so that a look under a lock does not: read the journal, bring the index up to date."""
+        if self._ledger is None or self._is_behind:
+            self.look(lambda _ledger, _tail: None)
 
     def distrust(self) -> None:
         """Begin anew at the next look, without the index that is there."""
@@ -115,8 +121,8 @@ class JournalReader:
 
     # --- the file ---------------------------------------------------------------------------------------------------
 
-    def _follow(self) -> int | None:
-        """Return a descriptor of the journal that is at its path now; None when there is none."""
+    def _follow(self) -> tuple[int, int] | None:
+        """Return a descriptor of the journal that is at its path now, and its size; None when there is none."""
         if self._process != os.getpid():
             self.forget()
             self._process = os.getpid()
@@ -130,59 +136,62 @@ class JournalReader:
             if self._open.journal is None or (status.st_dev, status.st_ino) != self._identity:
                 self.forget()
                 self._open.journal = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-                opened = os.fstat(self._open.journal)
-                self._identity = (opened.st_dev, opened.st_ino)
-        return self._open.journal
+                status = os.fstat(self._open.journal)
+                self._identity = (status.st_dev, status.st_ino)
+        return self._open.journal, status.st_size
 
-    @contextmanager
-    def _current(self) -> Iterator[tuple[Ledger, Tail]]:
-        """Bring the ledger up to date, and keep its index as it is for the block."""
-        descriptor = self._follow()
-        if descriptor is None:
-            yield Ledger(), Tail(0, b"", None)
-            return
-        ledger = self._locked_ledger(descriptor)
-        try:
-            try:
-                with storage_errors("read", self._queue.journal):
-                    tail = ledger.absorb(read_from(descriptor, ledger.offset))
-            except BaseException:
-                self._ledger = None  # half of the lines may be in it
-                raise
-            yield ledger, tail
-        finally:
-            if ledger.index is not None:
-                ledger.index.unlock()
-
-    def _locked_ledger(self, descriptor: int) -> Ledger:
+    def _current(self, *, catch_up: bool) -> tuple[Ledger, Tail]:
+        """Return the ledger, up to date, and what it cannot take yet; its index, if it has one, is locked for us."""
         for _ in range(_TRIES):
-            ledger = self._ledger
-            if ledger is not None and not self._continues(ledger, descriptor):
+            found = self._follow()
+            if found is None:
+                return Ledger(), Tail(0, b"", None)
+            descriptor, size = found
+            ledger = self._known(descriptor, size)
+            self._is_behind = self._wants_more_index(ledger, size)
+            if catch_up and self._is_behind:
+                self._catch_up(ledger, descriptor, size)
+                catch_up = False
+            elif ledger.index is None or ledger.index.lock():
+                return ledger, self._absorb(ledger, descriptor, size)
+            else:
+                ledger.index.unlock()
                 self._forget_ledger()
-                self._without_index = False
-                ledger = None
-            if ledger is None:
-                ledger = self._ledger = self._new_ledger(descriptor)
-            if ledger.index is None or ledger.index.lock():
-                return ledger
-            ledger.index.unlock()
-            self._forget_ledger()
+        self._forget_ledger()
         self._without_index = True
-        self._ledger = Ledger()
-        return self._ledger
+        return self._current(catch_up=False)
 
-    def _continues(self, ledger: Ledger, descriptor: int) -> bool:
+    def _known(self, descriptor: int, size: int) -> Ledger:
+        """Return the ledger of what the file begins with, as far as it is known."""
+        ledger = self._ledger
+        if ledger is not None and not self._continues(ledger, descriptor, size):
+            self._forget_ledger()
+            self._without_index = False
+            ledger = None
+        if ledger is None:
+            self._open.close_index()
+            if not self._without_index and size > self._effort.batch:
+                self._open.index = self._open_index(descriptor)
+            ledger = self._ledger = Ledger(self._open.index, read=partial(_read_line, self._queue.journal, descriptor))
+        return ledger
+
+    def _continues(self, ledger: Ledger, descriptor: int, size: int) -> bool:
         """Say whether the file still begins with what the ledger knows."""
         with storage_errors("read", self._queue.journal):
-            size = os.fstat(descriptor).st_size
             guard = os.pread(descriptor, len(ledger.guard), ledger.offset - len(ledger.guard))
         return size >= ledger.offset and guard == ledger.guard
 
-    def _new_ledger(self, descriptor: int) -> Ledger:
-        self._open.close_index()
-        if not self._without_index and os.fstat(descriptor).st_size > self._effort.batch:
-            self._open.index = self._open_index(descriptor)
-        return Ledger(self._open.index, read=partial(_read_line, self._queue.journal, descriptor))
+    def _absorb(self, ledger: Ledger, descriptor: int, size: int) -> Tail:
+        if size == ledger.offset:
+            return Tail(size, b"", None)
+        try:
+            with storage_errors("read", self._queue.journal):
+                return ledger.take_in(read_from(descriptor, ledger.offset, size - ledger.offset))
+        except BaseException:
+            if ledger.index is not None:
+                ledger.index.unlock()
+            self._forget_ledger()  # half of the lines may be in it
+            raise
 
     def _forget_ledger(self) -> None:
         self._open.close_index()
@@ -198,30 +207,22 @@ class JournalReader:
             return None
         return Index.open(self._queue.index_file, descriptor)
 
-    def catch_up(self) -> None:
-        """Build or extend the index, when there is more to read than that is worth."""
-        descriptor = self._follow()
-        if descriptor is None:
-            return
-        with storage_errors("read", self._queue.journal):
-            size = os.fstat(descriptor).st_size
+    def _wants_more_index(self, ledger: Ledger, size: int) -> bool:
+        """Say whether there is more beyond the index than it would cost to take it in."""
         if size <= self._effort.batch or self._without_index:
-            return
-        ledger = self._ledger
-        if ledger is None or not self._continues(ledger, descriptor):
-            self._forget_ledger()
-            ledger = self._ledger = self._new_ledger(descriptor)
+            return False
         indexed = 0 if ledger.index is None else ledger.index.head.end
-        if size - ledger.offset <= self._effort.batch and size - indexed <= self._effort.warm:
-            return
-        if ledger.index is None or (size - indexed) * self._effort.extending > size:
-            self._build(descriptor)
-        else:
-            self._extend(ledger.index, descriptor)
+        return size - ledger.offset > self._effort.batch or size - indexed > self._effort.warm
 
-    def _extend(self, index: "Index", descriptor: int) -> None:
-        with self._current() as (ledger, _):
-            pass
+    def _catch_up(self, ledger: Ledger, descriptor: int, size: int) -> None:
+        """Build or extend the index; where that cannot be done now, it stays as it is."""
+        index = ledger.index
+        if index is None or (size - index.head.end) * self._effort.extending > size:
+            self._build(descriptor)
+            return
+        ledger, _ = self._current(catch_up=False)
+        if ledger.index is not None:
+            ledger.index.unlock()
         if ledger.index is index and index.extend(ledger, descriptor, now=microseconds(self._clock.now())):
             self._forget_ledger()
 

@@ -12,7 +12,7 @@ from orchestration.core.errors import NewerVersionError, UsageError
 from orchestration.core.models import SCHEMA_VERSION
 from orchestration.core.naming import task_id
 from orchestration.store.codec import TASK
-from orchestration.store.line import LINE_BYTES, BadRecordError, decode_line, has_checksum
+from orchestration.store.line import LINE_BYTES, BadRecordError, decode_line, decode_own, has_checksum
 
 ENVELOPE: Final = frozenset({"seq", "kind", "rev", "at", "by", "more", "removed"})
 """Members of a line that are about the change and not about the task."""
@@ -25,6 +25,7 @@ HEAD: Final = re.compile(
 _MORE: Final = rb',"more":(\d{1,9}),"crc":"[0-9a-f]{8}"\}'
 _TAIL_BYTES: Final = 40
 """In these last bytes of a line stand its *more* and its checksum."""
+_VERSION: Final = b"%d" % SCHEMA_VERSION
 _QUEUE_ID: Final = r"[a-z0-9]{4,32}"
 
 
@@ -45,7 +46,7 @@ class Record(NamedTuple):
 
     def fields(self) -> dict[str, Any]:
         """Return the task fields that this line sets. Raises: BadRecordError."""
-        members = self.members if self.members is not None else decode_line(self.raw)
+        members = self.members if self.members is not None else decode_own(self.raw)
         fields = {name: value for name, value in members.items() if name not in ENVELOPE}
         return fields if "seq" in members else _adopted(fields)
 
@@ -58,23 +59,15 @@ def read_record(raw: bytes, *, line: int, offset: int) -> Record:
     head = HEAD.match(raw)
     if head is None or b'"removed":' in raw or len(raw) > LINE_BYTES or not has_checksum(raw):
         return _parsed(raw, line, offset)
-    version = head[4]
-    if version is not None:
+    seq, name, rev, version = head.groups()
+    if version is not None and version != _VERSION:
         _check_version(int(version), line)
+    identifier = name.decode("ascii")
+    if b"." in name or not identifier[0].isalnum():
+        _identifier(identifier)
     more = re.search(_MORE, raw[-_TAIL_BYTES:]) if b'"more":' in raw else None
-    return Record(
-        line=line,
-        offset=offset,
-        raw=raw,
-        kind="task",
-        id=_identifier(head[2].decode("ascii")),
-        seq=int(head[1]),
-        rev=int(head[3]),
-        more=int(more[1]) if more else 0,
-        full=version is not None,
-        removed=False,
-        members=None,
-    )
+    follow = int(more[1]) if more else 0
+    return Record(line, offset, raw, "task", identifier, int(seq), int(rev), follow, version is not None, False, None)
 
 
 def _parsed(raw: bytes, line: int, offset: int) -> Record:

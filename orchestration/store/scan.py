@@ -10,7 +10,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -49,11 +49,13 @@ class _Line(msgspec.Struct, gc=False):
 class _Task:
     """One task while its lines come in; of its fields those that an index keeps."""
 
-    __slots__ = ("id", "line", "place", "removed", "rev", "spans", *_LIGHT)
+    __slots__ = ("first", "id", "line", "place", "removed", "rev", "spans", *_LIGHT)
 
-    def __init__(self, identifier: str, place: int, rev: int) -> None:
+    def __init__(self, identifier: str, place: int, first: int, rev: int) -> None:
         self.id = identifier
         self.place = place
+        self.first = first
+        """The size of the line that added it."""
         self.rev = rev
         self.line = 0
         self.removed = False
@@ -139,6 +141,8 @@ class _Scan:
         self._waiting: list[tuple[_Said, int, int, int]] = []
         self._damage: list[Damage] = []
         self._queue: str | None = None
+        self._others: list[tuple[int, int]] = []
+        self._header: dict[str, Any] = {}
         self._end = self._lines = self._seq = self._compacted = 0
 
     def take(self, raw: bytes, number: int, offset: int) -> None:
@@ -165,7 +169,19 @@ class _Scan:
         tasks = sorted(self._tasks.values(), key=lambda task: task.place)
         self._tasks = {}
         found = ((task.state(), after_of({"after": task.after}) if task.after else ()) for task in tasks)
-        return Extent(self._end, self._lines, self._seq, self._compacted, self._queue, self._damage, found)
+        least = sum(task.first + 1 for task in tasks if not task.removed)
+        return Extent(
+            end=self._end,
+            lines=self._lines,
+            seq=self._seq,
+            compacted=self._compacted,
+            queue=self._queue,
+            least=least,
+            damage=self._damage,
+            tasks=found,
+            others=self._others,
+            header=self._header,
+        )
 
     def _is_state(self, said: _Line | Record) -> bool:
         return said.seq is not None and said.seq <= self._compacted
@@ -187,7 +203,7 @@ class _Scan:
     def _fold_line(self, line: _Line, number: int, offset: int, length: int) -> None:
         task = self._tasks.get(line.id.lower())
         if task is None or task.removed:
-            task = self._new(line.id, offset, task, may_be=line.v is not None)
+            task = self._new(line.id, offset, length, task, may_be=line.v is not None)
         task.take(line)
         task.rev = line.rev
         task.line = number
@@ -199,8 +215,11 @@ class _Scan:
             self._fold_task(record)
         elif record.kind == "queue" and record.id:
             self._queue = self._queue or record.id
+            self._header |= record.members or {}
             if record.members is not None and record.members.get("compacted") is True:
                 self._compacted = record.seq or 0
+        else:
+            self._others.append((record.offset, len(record.raw)))
         if record.seq is not None:
             self._seq = max(self._seq, record.seq)
         elif not 0 < self._compacted == self._seq:
@@ -210,7 +229,7 @@ class _Scan:
         task = self._tasks.get(record.id.lower())
         if task is None or task.removed:
             may_be = self._is_state(record) if record.removed else record.full
-            task = self._new(record.id, record.offset, task, may_be=may_be)
+            task = self._new(record.id, record.offset, len(record.raw), task, may_be=may_be)
         for name, value in record.fields().items():
             if name in _LIGHT:
                 setattr(task, name, value)
@@ -219,10 +238,10 @@ class _Scan:
         task.removed = record.removed
         task.spans += SPAN.pack(record.offset, len(record.raw))
 
-    def _new(self, identifier: str, place: int, earlier: _Task | None, *, may_be: bool) -> _Task:
+    def _new(self, identifier: str, place: int, length: int, earlier: _Task | None, *, may_be: bool) -> _Task:
         if not may_be:
             raise BadRecordError(f"a change of task {identifier}, which was not added before")
-        task = self._tasks[identifier.lower()] = _Task(identifier, place, earlier.rev if earlier else 0)
+        task = self._tasks[identifier.lower()] = _Task(identifier, place, length, earlier.rev if earlier else 0)
         return task
 
 
@@ -240,6 +259,8 @@ def _quickly(raw: bytes, length: int) -> _Line | None:
         if int(raw[-10:-2], 16) != zlib.crc32(raw[:-_CHECKSUM_LENGTH]):
             return None
         line = _DECODE(raw)
+        if line.more and not raw[:-_CHECKSUM_LENGTH].endswith(b',"more":%d' % line.more):
+            return None  # it stands where we do not write it
         if (line.v is None or line.v <= SCHEMA_VERSION) and (_SIMPLE_ID.fullmatch(head[2]) or task_id(line.id)):
             return line
     except (ValueError, msgspec.MsgspecError, UsageError):

@@ -4,9 +4,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from datetime import datetime
 from functools import partial
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
 from orchestration.core.models import Task
+from orchestration.core.naming import id_key
 from orchestration.core.snapshot import Damage, Snapshot
 from orchestration.core.status import Status
 from orchestration.core.urgency import microseconds
@@ -77,9 +78,9 @@ class JournalSnapshot(Snapshot):
 
     def each(self, statuses: Sequence[str] | None = None) -> Iterator[Task]:
         """Yield the tasks of *statuses*, or all: each once, and as it is when its turn comes."""
-        place: int | None = -1
-        while place is not None:
-            tasks, place = self._journal.read(partial(self._some, after=place, statuses=statuses))
+        reached: _Reached | None = _Reached(file=None, place=-1)
+        while reached is not None:
+            tasks, reached = self._journal.read(partial(self._some, reached=reached, statuses=statuses))
             yield from tasks
 
     def urgent(self, now: datetime) -> Iterable[Task]:
@@ -108,10 +109,15 @@ class JournalSnapshot(Snapshot):
         return self._journal.read(lambda ledger, _: ledger.counts())
 
     def _some(
-        self, ledger: Ledger, _damage: object, *, after: int, statuses: Sequence[str] | None
-    ) -> tuple[list[Task], int | None]:
-        entries, place = ledger.entries(after=after, limit=_CHUNK, statuses=statuses)
-        return self._shown(entries), place
+        self, ledger: Ledger, _damage: object, *, reached: "_Reached", statuses: Sequence[str] | None
+    ) -> tuple[list[Task], "_Reached | None"]:
+        file = self._journal.generation
+        if file != reached.file:
+            reached = reached.moved_to(file, ledger)
+        entries, place = ledger.entries(after=reached.place, limit=_CHUNK, statuses=statuses)
+        new = [entry for entry in entries if id_key(entry.id) not in reached.given]
+        ids = frozenset(id_key(entry.id) for entry in entries) or reached.ids
+        return self._shown(new), None if place is None else reached._replace(place=place, ids=ids)
 
     def _urgent(self, ledger: Ledger, _damage: object, *, now: int, first: int, size: int) -> list[Task]:
         return self._shown(islice(ledger.urgent(now), first, first + size))
@@ -126,6 +132,24 @@ class JournalSnapshot(Snapshot):
             if self._on_fault is not None:
                 self._on_fault(fault)
         return task
+
+
+class _Reached(NamedTuple):
+    """How far a reader came in which file: *ids* are those of the last tasks up to *place*.
+
+    *given* are those that come again because the file was replaced, so that places changed.
+    """
+
+    file: tuple[int, int] | None
+    place: int
+    ids: frozenset[str] = frozenset()
+    given: frozenset[str] = frozenset()
+
+    def moved_to(self, file: tuple[int, int] | None, ledger: Ledger) -> "_Reached":
+        """Return where to go on in another file, in which tasks are in the same order: before the last ones given."""
+        entries = [ledger.find(key) or ledger.removed(key) for key in self.ids]
+        places = [entry.place - 1 for entry in entries if entry is not None]
+        return _Reached(file, min(places, default=self.place), self.ids, self.given | self.ids)
 
 
 class _Tasks(Mapping[str, Task]):

@@ -34,9 +34,8 @@ class Standing:
     def settle(self) -> Self:
         """Take what has changed since the last time."""
         for key in self._changed:
-            if key not in self._taken:
-                self._taken[key] = None if self._index is None else self._index.state(key)
-            before, state = self._taken[key], self._touched[key].state()
+            entry = self._touched[key]
+            before, state = self._taken.get(key, entry.before), entry.state()
             self._count(before, -1)
             self._count(state, 1)
             if state.status == Status.TODO:

@@ -13,12 +13,13 @@ from orchestration.core.models import SCHEMA_VERSION, Task
 from orchestration.core.naming import TaskId, id_key
 from orchestration.core.snapshot import Damage, Snapshot
 from orchestration.store.blobs import Blobs
-from orchestration.store.codec import encode_task
+from orchestration.store.codec import TASK, encode_task
 from orchestration.store.decoder import TaskDecoder, all_fields
 from orchestration.store.entry import Entry, after_of
 from orchestration.store.journal import Change, Journal, Proposal
 from orchestration.store.layout import QueueFolder
 from orchestration.store.ledger import Ledger
+from orchestration.store.line import encode_members
 from orchestration.store.reader import JournalReader
 from orchestration.store.rules import check_dependencies, check_new, check_transition
 from orchestration.store.snapshot import JournalSnapshot
@@ -58,13 +59,16 @@ class JournalTaskStore:
         """Add all of *tasks* or none, in one append; they come back with their rev."""
         if not tasks:
             return ()
-        fields = [self._blobs.shrink(encode_task(task)) for task in tasks]
+        first = [_first_line(task._replace(v=SCHEMA_VERSION, rev=1), self._blobs) for task in tasks]
 
         def propose(ledger: Ledger, _at: str) -> Proposal[tuple[Task, ...]]:
             check_new(tasks, lambda identifier: _taken(ledger, identifier))
             check_dependencies(tasks, LedgerDependencies(ledger))
             added = tuple(self._numbered(ledger, task) for task in tasks)
-            changes = [_first_line(task, given) for task, given in zip(added, fields, strict=True)]
+            changes = [
+                change if change.rev == task.rev else _first_line(task, self._blobs)
+                for task, change in zip(added, first, strict=True)
+            ]
             return Proposal(changes=changes, answer=added)
 
         return self._journal.append(propose, by=by)
@@ -161,12 +165,21 @@ def _entry(ledger: Ledger, identifier: str) -> Entry:
     return entry
 
 
-def _first_line(task: Task, fields: dict[str, Any]) -> Change:
-    members = {name: value for name, value in fields.items() if name not in _ENVELOPE_FIELDS}
-    members["v"], members["attempt"] = task.v, task.attempt
-    return Change(id=TaskId(task.id), rev=task.rev, fields=members)
+def _first_line(task: Task, blobs: Blobs) -> Change:
+    """Return the line that adds *task*, encoded, so that nobody waits for that under the lock."""
+    members = blobs.shrink(encode_task(task))
+    for name in _ENVELOPE_FIELDS:
+        del members[name]
+    return Change(id=TaskId(task.id), rev=task.rev, fields=members, encoded=encode_members(members))
 
 
 def _difference(before: Task, after: Task) -> dict[str, Any]:
-    old, new = encode_task(before), encode_task(after)
-    return {name: value for name, value in new.items() if name not in _BOOKKEEPING and value != old[name]}
+    changed = {}
+    for name, (encode, _, _) in TASK.items():
+        old, new = getattr(before, name), getattr(after, name)
+        if new is old or name in _BOOKKEEPING:
+            continue
+        value = None if new is None else encode(new)
+        if value != (None if old is None else encode(old)):
+            changed[name] = value
+    return changed

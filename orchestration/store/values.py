@@ -6,6 +6,8 @@ is made storable (a lone surrogate becomes its escape), everything else is kept 
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Final, NamedTuple, TypeVar
 
 from orchestration.core.errors import TaskqError
@@ -29,11 +31,22 @@ class Codec(NamedTuple):
 
 def encode_object(value: Any, table: Mapping[str, Codec]) -> dict[str, Any]:
     """Return the fields of *value* that *table* names; an absent one is null."""
-    encoded = {}
-    for name, codec in table.items():
-        member = getattr(value, name)
-        encoded[name] = None if member is None else codec.encode(member)
-    return encoded
+    return {
+        name: None if member is None else encode(member)
+        for (name, (encode, _, _)), member in zip(table.items(), _members(table)(value), strict=True)
+    }
+
+
+_MEMBERS: Final[dict[int, Callable[[Any], tuple[Any, ...]]]] = {}
+
+
+def _members(table: Mapping[str, Codec]) -> Callable[[Any], tuple[Any, ...]]:
+    """Return what gives all members that *table* names at once; tables live as long as the process."""
+    getter = _MEMBERS.get(id(table))
+    if getter is None:
+        first, *others = table
+        getter = _MEMBERS[id(table)] = attrgetter(first, *others) if others else lambda value: (getattr(value, first),)
+    return getter
 
 
 def decode_object(kind: type[T], table: Mapping[str, Codec], record: Mapping[str, Any]) -> T:
@@ -155,8 +168,11 @@ def nested(kind: type[Any], table: Mapping[str, Codec], *, optional: bool = True
     return Codec(lambda value: encode_object(value, table), lambda value: decode_object(kind, table, value), optional)
 
 
+@lru_cache(maxsize=64)
 def encode_moment(value: datetime) -> str:
     """Return an aware time in the one format of every file."""
+    if value.tzinfo is UTC:  # as it is nearly always
+        return value.isoformat(timespec="microseconds")[:-6] + "Z"
     if value.tzinfo is None:
         raise TaskqError(f"the time {value} has no zone; times inside of taskq are aware")
     return value.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"

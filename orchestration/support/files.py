@@ -8,10 +8,10 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path, PurePosixPath
-from types import MappingProxyType
+from types import MappingProxyType, TracebackType
 from typing import BinaryIO, Final
 
 from orchestration.core.errors import StorageError
@@ -21,6 +21,8 @@ PRIVATE_FOLDER: Final = 0o700
 
 _FULL_SYNC: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None)
 """Only macOS has it, where a plain fsync stops at the drive's own cache."""
+
+_PIECE: Final = 1 << 22
 
 _REMEDIES: Final[Mapping[int, str]] = MappingProxyType(
     {
@@ -81,13 +83,28 @@ def storage_error(error: OSError, deed: str, path: Path | str) -> StorageError:
     return StorageError(f"cannot {deed} {path}: {remedy}")
 
 
-@contextmanager
-def storage_errors(deed: str, path: Path | str) -> Iterator[None]:
+def storage_errors(deed: str, path: Path | str) -> AbstractContextManager[None]:
     """Turn every OSError of the block into a StorageError about *path*."""
-    try:
-        yield
-    except OSError as error:
-        raise storage_error(error, deed, path) from error
+    return _StorageErrors(deed, path)
+
+
+class _StorageErrors:
+    """What `storage_errors` returns; a class, as every change of the journal enters several."""
+
+    __slots__ = ("_deed", "_path")
+
+    def __init__(self, deed: str, path: Path | str) -> None:
+        self._deed = deed
+        self._path = path
+
+    def __enter__(self) -> None:
+        """Begin the block."""
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, OSError):
+            raise storage_error(error, self._deed, self._path) from error
 
 
 def write_durably(path: Path, content: bytes, mode: int = PRIVATE_FILE, *, disk: Disk = REAL_DISK) -> None:
@@ -144,12 +161,16 @@ def write_all(descriptor: int, content: bytes, *, disk: Disk = REAL_DISK) -> Non
         view = view[disk.write(descriptor, bytes(view)) :]
 
 
-def read_from(descriptor: int, offset: int) -> bytes:
-    """Return the file's bytes from *offset* to its end."""
-    pieces = []
-    while piece := os.pread(descriptor, 1 << 22, offset):
+def read_from(descriptor: int, offset: int, expected: int = _PIECE) -> bytes:
+    """Return the file's bytes from *offset* to its end, of which there may be *expected*."""
+    pieces: list[bytes] = []
+    size = min(expected + 1, _PIECE)
+    while piece := os.pread(descriptor, size, offset):
         pieces.append(piece)
         offset += len(piece)
+        if len(piece) < size:
+            break
+        size = _PIECE
     return b"".join(pieces)
 
 

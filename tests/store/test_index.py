@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -230,6 +231,58 @@ def test_a_scan_makes_of_any_lines_what_the_ledger_makes_of_them(content: bytes)
     )
     entries = sorted(ledger.touched.values(), key=lambda entry: entry.place)
     assert [state for state, _ in tasks] == [entry.state() for entry in entries]
+
+
+WAY = (Status.PLANNING, Status.BUILDING, Status.REVIEW, Status.DONE)
+DEEDS = st.tuples(
+    st.integers(0, 2), st.sampled_from(["add", "add two", "start", "done", "back", "remove", "claim", "find"]), IDS
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(DEEDS, max_size=25), st.sampled_from([NEVER, LAGGING, EXTENDED]))
+def test_what_writers_took_in_without_a_look_is_read_right_when_somebody_looks(
+    deeds: list[tuple[int, str, str]], effort: Effort
+) -> None:
+    folder = Path(tempfile.mkdtemp())
+    try:
+        queue = create_queue(folder / "queue")
+        clock = Clock()
+        opened(queue, NEVER, clock).add([built("a"), built("h", after=("a",)), built("G_1")], by="test")
+        stores = [opened(queue, effort, clock) for _ in range(3)]
+        claims: list[tuple[str, int]] = []
+        for number, (who, deed, name) in enumerate(deeds):
+            with suppress(DuplicateTaskError, UsageError):
+                do(stores[who], deed, name, number, claims)
+        assert len(set(claims)) == len(claims)
+        right = answers(opened(queue, NEVER).read())
+        assert [answers(store.read()) for store in stores] == [right] * 3
+    finally:
+        shutil.rmtree(folder)
+
+
+def do(store: JournalTaskStore, deed: str, name: str, number: int, claims: list[tuple[str, int]]) -> None:
+    def to(*statuses: Status) -> None:
+        for status in statuses:
+            store.change(name, partial(Task.advance, to=status, at=START), by="test")
+
+    match deed:
+        case "add":
+            store.add([built(f"new-{number}", priority=number % 3)], by="test")
+        case "add two":
+            store.add([built(f"one-{number}"), built(f"two-{number}", after=(name,))], by="test")
+        case "start":
+            to(Status.PLANNING)
+        case "done" | "back":
+            to(*((Status.PLANNING, Status.TODO) if deed == "back" else WAY))
+        case "remove":
+            store.remove(name, lambda _task: None, by="test")
+        case "find":
+            store.read().find(name)
+        case _:
+            claimed = store.claim(lambda snapshot: next(iter(snapshot.urgent(START)), None), start, by="test")
+            if claimed is not None:
+                claims.append((claimed.id, claimed.rev))
 
 
 def make_queue(queue: QueueFolder, count: int = 40) -> None:

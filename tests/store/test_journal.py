@@ -247,6 +247,7 @@ def test_a_reader_notices_a_file_that_was_rewritten_in_place(
     queue: QueueFolder, store: JournalTaskStore, open_store: OpenStore, a_task: Builder
 ) -> None:
     store.add([a_task("a")], by="test")
+    assert list(store.read().tasks) == ["a"]
     other = create_queue(queue.root.with_name("other"))
     open_store(folder=other.root).add([a_task("x"), a_task("y"), a_task("z")], by="test")
     queue.journal.write_bytes(other.journal.read_bytes())
@@ -351,4 +352,4 @@ def test_adding_to_a_long_queue_parses_none_of_its_tasks(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(record, "decode_line", lambda line: parsed.append(line) or original(line))
         open_store().add([a_task("next")], by="test")
-    assert len(parsed) == 1  # the queue's own line
+    assert {b'"kind":"queue"' in line for line in parsed} == {True}

@@ -34,4 +34,6 @@ def command(ctx: click.Context, /, *, identifiers: tuple[str, ...], out: Path | 
         return 0  # whoever reads us has seen enough
     for problem in report.problems:
         warn(problem)
+    if report.archives:
+        warn(f"archived tasks are not in it; they are in {report.archives[0].parent}/archive-*.jsonl, one a line")
     return EXIT_DAMAGED if report.problems else 0

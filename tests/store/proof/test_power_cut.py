@@ -81,13 +81,18 @@ def add_and_cut(disk: Ext4, queue: QueueFolder, start_worker: Callable, count: i
     return said
 
 
-def status(queue: QueueFolder, *, code: int = 0) -> list[str]:
-    """Return the ids that the command line shows."""
+def taskq(queue: QueueFolder, *arguments: str) -> Any:
+    """Return what the command line says, which is JSON."""
     script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from orchestration.taskq import main; main()"
-    command = [sys.executable, "-c", script, "status", "--json", "--queue", str(queue.root)]
+    command = [sys.executable, "-c", script, *arguments, "--json", "--queue", str(queue.root)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == code, done.stderr
-    return [task["id"] for task in json.loads(done.stdout)]
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def status(queue: QueueFolder) -> list[str]:
+    """Return the ids that the command line shows."""
+    return [task["id"] for task in taskq(queue, "status")]
 
 
 def new_process_sees(queue: QueueFolder) -> dict[str, Any]:
@@ -117,6 +122,25 @@ def test_without_the_sync_the_power_cut_takes_tasks_that_were_acknowledged(
     """The control: the cut is a real one."""
     said = add_and_cut(disk, synced_queue, start_worker, 60, "no-sync", "no-folder-sync")
     assert len(new_process_sees(synced_queue)["tasks"]) < len(said)
+
+
+def test_a_compacted_journal_is_there_after_the_power_was_cut_with_all_that_came_after(
+    disk: Ext4, synced_queue: QueueFolder, start_worker: Callable
+) -> None:
+    folder = synced_queue.root
+    start_worker("live", "t", count=150, seed=3, folder=folder).communicate("go\n")
+    report = taskq(synced_queue, "compact")
+    assert report["after"] < report["before"]
+    disk.cut_the_power()
+    assert b'"compacted":true' in synced_queue.journal.read_bytes().splitlines()[0]
+    assert Path(report["history"]).stat().st_size == report["before"]
+    before = new_process_sees(synced_queue)
+    assert len(before["tasks"]) == report["tasks"]
+    said = [each.id for each in add_and_cut(disk, synced_queue, start_worker, 5)]
+    seen = new_process_sees(synced_queue)
+    assert list(seen["tasks"]) == [*before["tasks"], *said]
+    assert seen["damage"] == []
+    assert fsck.check(folder).is_sound
 
 
 def test_after_the_cut_an_index_that_outlived_its_journal_is_not_believed(

@@ -15,6 +15,8 @@ from typing import Final, NamedTuple
 import pytest
 
 from orchestration.core.errors import EXIT_DAMAGED, EXIT_NOT_NOW
+from orchestration.store.tasks import JournalTaskStore
+from orchestration.support.clock import SystemClock
 
 ROOT = Path(__file__).resolve().parents[3]
 READER = Path(__file__).with_name("reader.py")
@@ -47,6 +49,13 @@ def bend_the_last_line_but_one(queue: Path) -> None:
     journal.write_bytes(journal.read_bytes().replace(b'"id":"b"', b'"id":"X"'))
 
 
+def change_much(queue: Path) -> None:
+    store = JournalTaskStore(queue, SystemClock())
+    for title in ("one", "two", "three"):
+        for name in ("a", "b"):
+            store.change(name, lambda task, title=title: task._replace(title=title), by="test")
+
+
 A_TASK: Final = ("--repo", "repo", "--agent-command", "true", "--sandbox", "local")
 BOTH: Final = {"a": "todo", "b": "todo"}
 COMMANDS: Final = {
@@ -55,6 +64,7 @@ COMMANDS: Final = {
     "an add of a long text": Command(("add", "--from", "long.jsonl", *A_TASK), (BOTH, {**BOTH, "n": "todo"})),
     "a cancel": Command(("cancel", "b"), (BOTH, {**BOTH, "b": "cancelled"})),
     "a remove": Command(("remove", "b"), (BOTH, {**BOTH, "b": "cancelled"}, {"a": "todo"})),
+    "a compact": Command(("compact",), (BOTH, BOTH), change_much),
     "a repair": Command(("fsck", "--repair"), ({"a": "todo"}, {"a": "todo"}), bend_the_last_line_but_one),
 }
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from orchestration.core.errors import DuplicateTaskError
+from orchestration.core.ports import Clock
+from orchestration.store.compaction import compact
 from orchestration.store.layout import QueueFolder
 from orchestration.store.tasks import JournalTaskStore
 from orchestration.support.files import Disk
@@ -145,6 +147,58 @@ def test_a_disk_that_confirms_without_keeping_loses_what_was_acknowledged(
     open_store(disk).add([a_task("a")], by="test")
     assert list(open_store().read().tasks) == ["a"]
     assert list(open_store(folder=disk.survivors(tmp_path / "left")).read().tasks) == []
+
+
+def compacted_with_cuts(
+    queue: QueueFolder,
+    open_store: OpenStore,
+    clock: Clock,
+    tmp_path: Path,
+    *,
+    drops: Callable[[int], bool] | None = None,
+) -> list[State]:
+    """Compact amid other work; return what would be there after a power cut before each call, and in the end.
+
+    The disk keeps nothing of a file or folder of a mode that it *drops* when it is told to sync all of that.
+    """
+    store = open_store()
+    store.add([a_task("a"), a_task("b")], by="test")
+    for title in ("one", "two"):
+        store.change("a", lambda task, title=title: task._replace(title=title), by="test")
+    found: list[State] = []
+
+    def look() -> None:
+        left = disk.survivors(tmp_path / f"left-{len(found)}")
+        found.append(state_of(open_store(folder=left).read()))
+
+    disk = UncertainDisk(queue.root, before_call=look)
+    if drops is not None:
+        confirm = disk.sync_all
+        disk.sync_all = lambda descriptor: None if drops(os.fstat(descriptor).st_mode) else confirm(descriptor)  # type: ignore[method-assign]  # this one disk
+    assert compact(queue.root, clock, disk=disk).history is not None
+    open_store(disk).add([a_task("c")], by="test")
+    look()
+    return found
+
+
+def test_whenever_the_power_fails_while_the_journal_is_compacted_nothing_is_lost(
+    queue: QueueFolder, open_store: OpenStore, clock: Clock, tmp_path: Path
+) -> None:
+    found = compacted_with_cuts(queue, open_store, clock, tmp_path)
+    before: State = {"a": ("todo", 3, "two", 1), "b": ("todo", 1, None, 1)}
+    after: State = {**before, "c": ("todo", 1, None, 1)}
+    assert len(found) > 8
+    assert all(state in (before, after) for state in found)
+    assert found[-1] == after
+
+
+@pytest.mark.parametrize("drops", [stat.S_ISREG, stat.S_ISDIR], ids=["the new file", "its name"])
+def test_without_one_of_its_syncs_the_power_cut_takes_tasks(
+    drops: Callable[[int], bool], queue: QueueFolder, open_store: OpenStore, clock: Clock, tmp_path: Path
+) -> None:
+    """The control: without the file's sync all of it can go, without the folder's what is added to it afterwards."""
+    found = compacted_with_cuts(queue, open_store, clock, tmp_path, drops=drops)
+    assert {} in found if drops is stat.S_ISREG else "c" not in found[-1]
 
 
 def test_what_is_answered_about_another_writers_change_survives_the_power_cut_after_the_answer(
