@@ -6,8 +6,8 @@ Guarantees: a part is imported when it is first used, so that `taskq add` stays 
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
@@ -24,6 +24,7 @@ from orchestration.core.errors import (
     UsageError,
 )
 from orchestration.core.models import Task
+from orchestration.core.naming import id_key
 from orchestration.core.settings import Settings
 from orchestration.core.status import Status
 from orchestration.store.codec import encode_task
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from orchestration.adapters.git.host import Host
     from orchestration.adapters.sandbox.docker.images import BuiltImage
     from orchestration.core.events import Observer
+    from orchestration.core.glance import Glance
     from orchestration.core.ports import Agent, Exit, Health, Output, SandboxProvider
     from orchestration.core.reports import CompactReport, FsckReport
     from orchestration.core.review import Page, Visitor
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from orchestration.engine.worker import Worker
     from orchestration.pipeline.parts import Parts
     from orchestration.store.artifacts import AttemptFiles
+    from orchestration.store.listing import Listed
     from orchestration.support.secrets import SecretStore
 
 PROVIDERS: Final[Mapping[str, str]] = MappingProxyType(
@@ -105,12 +108,19 @@ class App:
         self.origins = origins
         self._environment = environment
         self._clock = SystemClock()
-        self._store = JournalTaskStore(queue_folder, self._clock, on_fault=lambda fault: self._tell_damage((fault,)))
+        self._store = JournalTaskStore(
+            queue_folder,
+            self._clock,
+            on_fault=lambda fault: self._tell_damage((fault,)),
+            on_reading=self._tell_reading,
+        )
         self._told: set[Damage] = set()
         self._known_queue: str | None = None
         self._keeps_short = True
         self._providers: dict[str, SandboxProvider] = {}
+        self._checks: dict[str, Callable[[Task], object]] = {}
         self.on_warning: Callable[[str], None] = _ignore
+        self.on_reading: Callable[[int | None], object] = _ignore
         self.on_damage: Callable[[Sequence[Damage]], None] | None = None
 
     @classmethod
@@ -131,9 +141,10 @@ class App:
         create_queue(folder)
         return folder
 
-    def add(self, drafts: Sequence[TaskDraft]) -> tuple[Task, ...]:
+    def add(self, drafts: Sequence[TaskDraft], *, tell: Callable[[int], object] | None = None) -> tuple[Task, ...]:
         """Queue all of *drafts* or none. Raises: UsageError, RepositoryError, DuplicateTaskError, StorageError."""
-        tasks = self._settle(drafts)
+        tasks = self._settle(drafts, tell=tell)
+        del drafts  # of very many tasks, a good part of what is in memory
         self._make_queue_folder()
         return self._store.add(tasks, by="add")
 
@@ -174,14 +185,23 @@ class App:
             raise
         return added
 
-    def add_many(self, name: str, content: bytes, flags: TaskDraft) -> tuple[Task, ...]:
-        """Queue every task of a bulk file (JSONL or several front matter documents) in one append."""
+    def add_many(
+        self, name: str, content: bytes, flags: TaskDraft, *, tell: Callable[[int], object] | None = None
+    ) -> tuple[Task, ...]:
+        """Queue every task of a bulk file (JSONL or several front matter documents) in one append.
+
+        *tell* is told how many are settled.
+        """
         from orchestration.store.task_files import parse_many
 
-        drafts = parse_many(name, content, now=self._clock.now())
-        return self.add([overlay(flags, draft) for draft in drafts])
+        def drafts(content: bytes) -> tuple[TaskDraft, ...]:
+            given = parse_many(name, content, now=self._clock.now())
+            says_nothing = all(said is None for said in flags)
+            return given if says_nothing else tuple(overlay(flags, draft) for draft in given)
 
-    def _settle(self, drafts: Sequence[TaskDraft]) -> tuple[Task, ...]:
+        return self.add(drafts(content), tell=tell)
+
+    def _settle(self, drafts: Sequence[TaskDraft], *, tell: Callable[[int], object] | None = None) -> tuple[Task, ...]:
         from orchestration.adapters.git.intake import current_branch, inspect
         from orchestration.engine.intake import Intake
 
@@ -193,7 +213,7 @@ class App:
             current_branch=current_branch,
             check=self._check_parts,
         )
-        tasks = intake.settle(drafts, now=self._clock.now())
+        tasks = intake.settle(drafts, now=self._clock.now(), tell=tell)
         for warning in intake.warnings:
             self.on_warning(warning)
         return tasks
@@ -207,7 +227,10 @@ class App:
         """Refuse a task whose agent or sandbox cannot be. Raises: UsageError."""
         if task.sandbox not in PROVIDERS:
             _load(PROVIDERS, task.sandbox or "", "sandbox")
-        _load(AGENT_CHECKS, task.agent or "", "agent")(task)
+        agent = task.agent or ""
+        if agent not in self._checks:
+            self._checks[agent] = _load(AGENT_CHECKS, agent, "agent")
+        self._checks[agent](task)
 
     # --- looking ----------------------------------------------------------------------------------------------------
 
@@ -216,6 +239,9 @@ class App:
         snapshot = self._store.read()
         self._tell_damage(snapshot.damage)
         return snapshot
+
+    def _tell_reading(self, lines: int | None) -> None:
+        self.on_reading(lines)
 
     def _tell_damage(self, damage: "Sequence[Damage]") -> None:
         news = [item for item in damage if item not in self._told]
@@ -255,6 +281,34 @@ class App:
     def archived_facts(self, archived: "Archived") -> dict[str, Any]:
         """Return an archived task as plain JSON: its stored fields, and the file that has it."""
         return {**encode_task(archived.task), "archived": str(archived.file)}
+
+    def all_facts(self, glances: "Iterable[Glance]", snapshot: "Snapshot") -> "Iterator[dict[str, Any] | Listed]":
+        """Yield of each what `facts` says of its task; it is encoded as that is."""
+        from orchestration.engine.choose import hindrance
+        from orchestration.engine.lease import is_held
+
+        records, now = self._records, self._clock.now()
+        known: dict[str, Status | None] = {}
+
+        def status_of(identifier: str) -> Status | None:
+            key = id_key(identifier)
+            if key not in known:
+                parent = snapshot.find(identifier)
+                known[key] = None if parent is None else parent.status
+            return known[key]
+
+        for one in glances:
+            if isinstance(one, Task):
+                yield self.facts(one, snapshot)
+                continue
+            listed = cast("Listed", one)
+            known[id_key(listed.id)] = listed.status
+            if listed.status is Status.TODO and (listed.after or listed.not_before is not None):
+                not_before = None if listed.not_before is None else datetime.fromisoformat(listed.not_before)
+                listed.waits_for = hindrance(not_before, listed.after, status_of, now=now)
+            if listed.run is not None:
+                listed.held = is_held(records.folders(listed.id, listed.run["attempt"]).lease)
+            yield listed
 
     def brief(self, identifier: str) -> "Brief":
         """Return what a reviewer needs on one screen."""
@@ -479,10 +533,37 @@ class App:
     # --- care -------------------------------------------------------------------------------------------------------
 
     def fsck(self, *, repair: bool) -> "FsckReport":
-        """Check the queue's files; with *repair* set what is damaged aside."""
+        """Check the queue's files and what is there of its tasks; with *repair* set what is damaged aside."""
+        from dataclasses import replace
+
         from orchestration.store import fsck
 
-        return fsck.repair(self.queue_folder, self._clock) if repair else fsck.check(self.queue_folder)
+        report = fsck.repair(self.queue_folder, self._clock) if repair else fsck.check(self.queue_folder)
+        if report.damage or report.queue is None:
+            return report
+        strays = list(self._strays())
+        dangling = tuple(text for text, is_note in strays if not is_note)
+        notes = tuple(text for text, is_note in strays if is_note)
+        return replace(report, dangling=dangling, notes=(*report.notes, *notes))
+
+    def _strays(self) -> Iterator[tuple[str, bool]]:
+        """Yield what is there of no task; with True instead what could not be looked at."""
+        from orchestration.adapters.git import layout, refs
+        from orchestration.engine.strays import stray_attempts, stray_refs
+        from orchestration.store.archive import find_archived
+
+        def refs_of(repository: Path) -> Mapping[str, int]:
+            return refs.of_tasks(git, layout.find(repository).common_dir, self._queue_id)
+
+        def is_known(identifier: str) -> bool:
+            archived = find_archived(self.queue_folder, self._clock, identifier)
+            return archived is not None or self.read().find(identifier) is not None
+
+        snapshot, git = self.read(), self._host.git
+        for stray in stray_attempts(self._state / "attempts", snapshot.find):
+            yield stray, False
+        repositories = sorted({task.repo for task in snapshot.tasks.values()})
+        yield from stray_refs(repositories, refs_of, is_known)
 
     def compact(self, *, tell: Callable[[int], object] | None = None) -> "CompactReport":
         """Write the journal anew, as short as it can be; the old one goes to the history. *tell* hears how many tasks.

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from orchestration.assembly import App
+    from orchestration.cli.tally import Tally
     from orchestration.core.snapshot import Damage
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -21,6 +22,15 @@ class State:
     def __init__(self, queue: str | None = None) -> None:
         self.queue = queue
         self.opened: App | None = None
+        self._reading: Tally | None = None
+
+    def show_reading(self, lines: int | None) -> None:
+        """Show how far a long journal was read for its index; None when that is done."""
+        if self._reading is None:
+            from orchestration.cli.tally import Tally
+
+            self._reading = Tally("lines of the journal read, for its index")
+        self._reading(lines)
 
 
 def app(ctx: click.Context) -> "App":
@@ -33,6 +43,7 @@ def app(ctx: click.Context) -> "App":
     if state.opened is None:
         state.opened = App.open(state.queue)
         state.opened.on_damage = _warn_of_damage
+        state.opened.on_reading = state.show_reading
     return state.opened
 
 

@@ -24,14 +24,20 @@ class Tally:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._is_shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+        self._take_away()
 
-    def __call__(self, count: int) -> None:
-        """Show *count*, now and then."""
-        if self._is_terminal and time.monotonic() >= self._next:
+    def __call__(self, count: int | None) -> None:
+        """Show *count*, now and then; with None what is shown goes, as it is over."""
+        if count is None:
+            self._take_away()
+        elif self._is_terminal and time.monotonic() >= self._next:
             self._next = time.monotonic() + _PAUSE
             self._is_shown = True
             sys.stderr.write(f"\r\x1b[K{count:,} {self._what}")
+            sys.stderr.flush()
+
+    def _take_away(self) -> None:
+        if self._is_shown:
+            self._is_shown = False
+            sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
     from datetime import datetime
 
+    from orchestration.core.glance import Glance
     from orchestration.core.models import Task
 
 
@@ -76,6 +77,10 @@ class Snapshot:
     def select(self, statuses: Collection[Status]) -> Iterable[Task]:
         """Yield the tasks that have one of *statuses*, in the order in which they were added."""
         return (task for task in self.tasks.values() if task.status in statuses)
+
+    def glances(self, statuses: Collection[Status] | None = None) -> Iterable[Glance]:
+        """Yield what lists show of the tasks that have one of *statuses*, or of all, in the order of adding."""
+        return self.tasks.values() if statuses is None else self.select(statuses)
 
     def urgent(self, now: datetime) -> Iterable[Task]:  # noqa: ARG002 -- for those that know who may start
         """Yield the tasks that are todo, the most urgent first, the earliest added among equals.

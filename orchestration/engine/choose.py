@@ -1,6 +1,6 @@
 """Which task is next, and why the others wait. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from orchestration.core.models import Task
@@ -10,13 +10,22 @@ from orchestration.core.status import RUNNING, Status
 
 def obstacle(task: Task, snapshot: Snapshot, *, now: datetime) -> str | None:
     """Return in words why *task*, which is todo, may not start yet; None when it may."""
-    if task.not_before is not None and task.not_before > now:
-        return f"not before {task.not_before:%Y-%m-%d %H:%M:%SZ}"
-    waits = [
-        f"{identifier} ({parent.status})" if parent is not None else f"{identifier} (no such task)"
-        for identifier in task.after
-        if (parent := snapshot.find(identifier)) is None or parent.status is not Status.DONE
-    ]
+
+    def status_of(identifier: str) -> Status | None:
+        parent = snapshot.find(identifier)
+        return None if parent is None else parent.status
+
+    return hindrance(task.not_before, task.after, status_of, now=now)
+
+
+def hindrance(
+    not_before: datetime | None, after: Iterable[str], status_of: Callable[[str], Status | None], *, now: datetime
+) -> str | None:
+    """Return in words what keeps a task from starting that waits for a time and for others; *status_of* knows those."""
+    if not_before is not None and not_before > now:
+        return f"not before {not_before:%Y-%m-%d %H:%M:%SZ}"
+    parents = ((identifier, status_of(identifier)) for identifier in after)
+    waits = [f"{name} ({status or 'no such task'})" for name, status in parents if status is not Status.DONE]
     return f"after {', '.join(waits)}" if waits else None
 
 

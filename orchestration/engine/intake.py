@@ -3,10 +3,11 @@
 Guarantees: all of the drafts become tasks, or none; nothing is written here.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from orchestration.core.drafts import TaskDraft
 from orchestration.core.errors import TaskqError, UsageError
@@ -32,6 +33,17 @@ _SANDBOX_LIMITS: Final = ("memory", "cpus", "pids")
 
 Inspect = Callable[[Path, str, str | None], RepositoryFacts]
 """Looks at a repository; see ``core.ports.Repository.inspect``."""
+Tell = Callable[[int], object]
+"""Is told how many tasks are settled."""
+
+
+class _Place(NamedTuple):
+    """Where tasks begin: a repository and its base, and the folder that their worktrees go to."""
+
+    base: str
+    facts: RepositoryFacts
+    root: str
+    worktrees: str
 
 
 class Intake:
@@ -53,18 +65,23 @@ class Intake:
         self._inspect = inspect
         self._current_branch = current_branch
         self._check = check
-        self._seen: dict[tuple[str, str | None, str], tuple[str, RepositoryFacts]] = {}
+        self._seen: dict[tuple[str, str | None, str], _Place] = {}
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What an operator should know of the repositories that were looked at, each once."""
-        return tuple(dict.fromkeys(warning for _, facts in self._seen.values() for warning in facts.warnings))
+        return tuple(dict.fromkeys(warning for place in self._seen.values() for warning in place.facts.warnings))
 
-    def settle(self, drafts: Sequence[TaskDraft], *, now: datetime) -> tuple[Task, ...]:
+    def settle(self, drafts: Sequence[TaskDraft], *, now: datetime, tell: Tell | None = None) -> tuple[Task, ...]:
         """Return the tasks that *drafts* stand for, in their order. Raises: UsageError."""
         if not drafts:
             raise UsageError("there is no task in the input")
-        return tuple(self._named(draft, now=now) for draft in drafts)
+        tasks = []
+        for count, draft in enumerate(drafts, start=1):
+            tasks.append(self._named(draft, now=now))
+            if tell is not None:
+                tell(count)
+        return tuple(tasks)
 
     def _named(self, draft: TaskDraft, *, now: datetime) -> Task:
         try:
@@ -83,14 +100,14 @@ class Intake:
         sandbox = draft.sandbox or self._settings.sandbox
         network = _network(draft.network or self._settings.network, sandbox)
         _refuse_idle_limits(draft, sandbox)
-        base, facts = self._repository(draft, branch)
+        place = self._place(draft, branch, identifier)
         task = Task(
             id=identifier,
-            repo=str(facts.root),
-            base=base,
-            base_commit=facts.base_commit,
+            repo=place.root,
+            base=place.base,
+            base_commit=place.facts.base_commit,
             branch=branch,
-            worktree_path=str(self._worktree(draft, facts, identifier)),
+            worktree_path=self._worktree(draft, place, identifier),
             status=Status.TODO,
             title=(draft.title or text.strip().splitlines()[0])[:TITLE_LENGTH],
             text=text,
@@ -118,8 +135,8 @@ class Intake:
             return "command"
         return self._settings.agent or ("command" if self._settings.agent_command is not None else DEFAULT_AGENT)
 
-    def _repository(self, draft: TaskDraft, branch: str) -> tuple[str, RepositoryFacts]:
-        """Return the base's name and what the repository says, asked once for equal drafts."""
+    def _place(self, draft: TaskDraft, branch: str, identifier: TaskId) -> _Place:
+        """Return where the task begins; the repository is asked once for equal drafts."""
         if not draft.repo:
             raise UsageError("no repository: say which with --repo, or repo: in the task file", code="no_repository")
         wanted = draft.base or self._settings.base
@@ -127,20 +144,22 @@ class Intake:
         if key not in self._seen:
             folder = self._cwd / Path(draft.repo).expanduser()
             base = wanted or self._current_branch(folder)
-            self._seen[key] = (base, self._inspect(folder, base, branch))
-        return self._seen[key]
-
-    def _worktree(self, draft: TaskDraft, facts: RepositoryFacts, identifier: TaskId) -> Path:
-        if draft.worktree_path is None:
-            return worktree_path(
+            facts = self._inspect(folder, base, branch)
+            first = worktree_path(
                 self._worktree_root, repository=facts.root, common_dir=facts.common_dir, identifier=identifier
             )
+            self._seen[key] = _Place(base, facts, str(facts.root), str(first.parent))
+        return self._seen[key]
+
+    def _worktree(self, draft: TaskDraft, place: _Place, identifier: TaskId) -> str:
+        if draft.worktree_path is None:
+            return os.path.join(place.worktrees, identifier)  # noqa: PTH118 -- a hundred thousand of them in one call
         path = self._cwd / Path(draft.worktree_path).expanduser()
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise UsageError(f"the worktree path {path} is taken; name one that does not exist", code="worktree_taken")
-        if path.is_relative_to(facts.common_dir):
+        if path.is_relative_to(place.facts.common_dir):
             raise UsageError(f"the worktree path {path} is inside the repository's git folder", code="worktree_taken")
-        return path
+        return str(path)
 
 
 def _identifier(draft: TaskDraft) -> TaskId:
@@ -155,7 +174,7 @@ def _identifier(draft: TaskDraft) -> TaskId:
 
 
 def _labels(labels: Sequence[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(map(check_label, labels)))
+    return tuple(dict.fromkeys(map(check_label, labels))) if labels else ()
 
 
 def _network(said: str | None, sandbox: str) -> str:
@@ -172,13 +191,17 @@ def _network(said: str | None, sandbox: str) -> str:
 
 def _refuse_idle_limits(draft: TaskDraft, sandbox: str) -> None:
     """Refuse limits of the task's own that would have no effect; what is configured is for every sandbox."""
-    idle = [name for name in _SANDBOX_LIMITS if name in (draft.limits or {})]
-    if idle and sandbox == UNLIMITED:
+    if not draft.limits or sandbox != UNLIMITED:
+        return
+    idle = [name for name in _SANDBOX_LIMITS if name in draft.limits]
+    if idle:
         raise UsageError(
             f"the {sandbox} sandbox does not limit {', '.join(idle)}; use --sandbox docker", code="unlimited_sandbox"
         )
 
 
 def _limits(draft: TaskDraft, defaults: Limits) -> Limits:
-    given: dict[str, Any] = dict(draft.limits or {})
+    if not draft.limits:
+        return defaults
+    given: dict[str, Any] = dict(draft.limits)
     return defaults._replace(**given)

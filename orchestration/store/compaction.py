@@ -5,11 +5,9 @@ comes along; nothing is compacted over damage or doubt.
 Not responsible for: what is written instead of a task's lines (``store.states``), when (``assembly``).
 """
 
-import fcntl
 import os
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +20,7 @@ from orchestration.store.layout import QueueFolder
 from orchestration.store.ledger import Ledger
 from orchestration.store.line import BadRecordError
 from orchestration.store.lock import HeldLock, JournalLock
+from orchestration.store.new_journal import NewJournal, new_journal, remove_abandoned
 from orchestration.store.reader import JournalReader
 from orchestration.store.record import read_record
 from orchestration.store.scan import scan
@@ -31,11 +30,9 @@ from orchestration.store.values import encode_moment
 from orchestration.support.files import (
     REAL_DISK,
     Disk,
-    create_new,
     read_from,
     storage_errors,
     sync_folder,
-    write_all,
     write_durably,
 )
 from orchestration.support.mounts import refuse_network
@@ -47,8 +44,6 @@ WORTH: Final = 2
 """A journal is compacted by itself when it is more than this many times as large as it would be then."""
 LEAST_SIZE: Final = 8 * 1024**2
 """And when it is larger than this many bytes."""
-_TEMPORARY: Final = r"\.tasks\.jsonl\.[0-9a-f]{12}\.tmp"
-_PIECE: Final = 1 << 20
 
 Tell = Callable[[int], object]
 """Is told how many tasks are written."""
@@ -75,12 +70,12 @@ def compact(
         lock = JournalLock(queue.lock, disk=disk)
         with lock.hold() as held:
             refuse_poison(held)
-            _remove_abandoned(queue)
+            remove_abandoned(queue)
         with storage_errors("read", queue.journal):
             extent = scan(journal)
         if extent.damage:
             raise damaged(queue, f"line {extent.damage[0].line}: {extent.damage[0].why}")
-        with _new_journal(queue, disk) as target:
+        with new_journal(queue, disk) as target:
             source = Source(queue, journal, extent)
             tasks = _write(source, target, at=encode_moment(clock.now()), tell=tell)
             if extent.end <= at_least * target.size:
@@ -130,76 +125,7 @@ def _note(queue: QueueFolder) -> Path:
     return queue.index_file.with_name("compaction")
 
 
-# --- the new file ---------------------------------------------------------------------------------------------------
-
-
-class _Target:
-    """The new file; small pieces are gathered before they are written. While it is open it is locked."""
-
-    def __init__(self, path: Path, descriptor: int, disk: Disk) -> None:
-        self.path = path
-        self.disk = disk
-        self.size = 0
-        self._descriptor = descriptor
-        self._pieces: list[bytes] = []
-        self._waiting = 0
-
-    def write(self, content: bytes) -> None:
-        """Add *content* at the end."""
-        self.size += len(content)
-        self._pieces.append(content)
-        self._waiting += len(content)
-        if self._waiting >= _PIECE:
-            self._flush()
-
-    def sync(self) -> None:
-        """Make all of it durable; a failure is final."""
-        self._flush()
-        with storage_errors("write", self.path):
-            self.disk.sync_all(self._descriptor)
-
-    def _flush(self) -> None:
-        with storage_errors("write", self.path):
-            write_all(self._descriptor, b"".join(self._pieces), disk=self.disk)
-        self._pieces.clear()
-        self._waiting = 0
-
-
-@contextmanager
-def _new_journal(queue: QueueFolder, disk: Disk) -> Iterator[_Target]:
-    """Open a new file beside the journal, which is gone at the end of the block unless it has got another name."""
-    path = queue.journal.with_name(f".{queue.journal.name}.{os.urandom(6).hex()}.tmp")
-    descriptor = create_new(path)
-    try:
-        with storage_errors("lock", path):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield _Target(path, descriptor, disk)
-    finally:
-        with suppress(OSError):
-            path.unlink()
-        os.close(descriptor)
-
-
-def _remove_abandoned(queue: QueueFolder) -> None:
-    """Take away new files whose process is gone; who calls holds the journal's lock, so that no repair is at work."""
-    with suppress(OSError):
-        for entry in os.scandir(queue.root):
-            if re.fullmatch(_TEMPORARY, entry.name) and entry.is_file(follow_symlinks=False) and _is_abandoned(entry):
-                Path(entry).unlink(missing_ok=True)
-
-
-def _is_abandoned(entry: "os.DirEntry[str]") -> bool:
-    descriptor = os.open(entry, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(descriptor)
-    return True
-
-
-def _write(source: Source, target: _Target, *, at: str, tell: Tell) -> int:
+def _write(source: Source, target: NewJournal, *, at: str, tell: Tell) -> int:
     """Write what the journal says, and return of how many tasks."""
     for line in before_tasks(source, at=at):
         target.write(line)
@@ -215,7 +141,7 @@ def _write(source: Source, target: _Target, *, at: str, tell: Tell) -> int:
 # --- taking its place -----------------------------------------------------------------------------------------------
 
 
-def _take_over(source: Source, target: _Target, held: HeldLock, tasks: int) -> CompactReport:
+def _take_over(source: Source, target: NewJournal, held: HeldLock, tasks: int) -> CompactReport:
     """Add what was appended since, and put the new file in the place of the old."""
     queue, journal, extent = source
     refuse_poison(held)

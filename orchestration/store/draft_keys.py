@@ -6,6 +6,7 @@ Guarantees: an unknown key is an error that names the nearest right one; an empt
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -18,23 +19,37 @@ from orchestration.support.limits import LIMITS
 from orchestration.support.quantities import moment
 
 _INTEGER: Final = r"[+-]?\d{1,9}"
+_LARGEST: Final = 10**9 - 1
 _SWITCH: Final[Mapping[str, bool]] = MappingProxyType(
     {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 )
 _PROMPTS: Final = ("task", "text")
+PLAIN: Final = frozenset(
+    {"title", "repo", "base", "worktree_path", "agent", "agent_command", "model", "variant", "sandbox"}
+)
+"""The keys of which every text is right."""
 
 Reader = Callable[[Given], Any]
 
 
 def draft_from(
-    name: str, keys: Keys, *, text: str | None, line: int, stem: str | None, now: datetime, prompts: bool = False
+    name: str,
+    keys: Keys,
+    *,
+    text: str | None,
+    line: int,
+    stem: str | None,
+    now: datetime,
+    prompts: bool = False,
+    plain: Mapping[str, str] = MappingProxyType({}),
 ) -> TaskDraft:
     """Return the draft that *keys* describe; the document starts at *line* of the file *name*.
 
+    *plain* are more of them, of PLAIN and with texts that are not empty.
     *prompts* says that the prompt can be a key too, which only helps with the advice. Raises: TaskFileError.
     """
     readers = _readers(now)
-    said: dict[str, Any] = {}
+    said: dict[str, Any] = {**plain, "text": text or None, "source": f"{name}:{line}", "stem": stem}
     for key, given in keys.items():
         reader = readers.get(key)
         if reader is None:
@@ -42,7 +57,7 @@ def draft_from(
             raise TaskFileError(f"{name}:{given.line}: unknown key {key!a:.60}; {advice}")
         if given.value not in ("", [], {}):
             said[key] = _read(name, key, given, reader)
-    return TaskDraft(**said, text=text or None, source=f"{name}:{line}", stem=stem)
+    return TaskDraft(**said)
 
 
 class _WrongError(ValueError):
@@ -62,6 +77,7 @@ def _read(name: str, key: str, given: Given, reader: Reader) -> Any:
         raise TaskFileError(f"{name}:{given.line}: {key}: {error}") from error
 
 
+@lru_cache(maxsize=1)  # the documents of one file share their *now*
 def _readers(now: datetime) -> Mapping[str, Reader]:
     return {
         "id": lambda given: task_id(_text(given)),
@@ -106,6 +122,8 @@ def _scalar(given: Given) -> str:
 
 
 def _integer(given: Given) -> int:
+    if type(given.value) is int and -_LARGEST <= given.value <= _LARGEST:
+        return given.value
     text = _scalar(given).strip()
     if not re.fullmatch(_INTEGER, text, re.ASCII):
         raise _WrongError(f"{text!a:.40} is no whole number", given.line)

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 SPAN: Final = struct.Struct("<QI")
 """Where a line is: its offset in the journal, and its length without the newline."""
 
-_STATUS_FIRST: Final = re.compile(
+_STATUS_FIRST: Final = (
     rb'\{"seq":\d+,"kind":"task","id":"[^"]+","rev":\d+,"at":"[^"\\]*","by":"(?:[^"\\]|\\.)*","status":"([a-z]+)"'
 )
 """How a change of ours begins that changes the status, which stands before all other fields."""
 _RUN: Final = b',"run":{'
 """What begins the facts of an attempt, which stand behind all that an index keeps and have names in common with it."""
-_ALSO_KEPT: Final = re.compile(rb'"(?:priority|created_at|not_before|sandbox|removed)":')
+_ALSO_KEPT: Final = rb'"(?:priority|created_at|not_before|sandbox|removed)":'
 """What else an index keeps; where it is inside of another field, the line is parsed for nothing."""
 
 ReadLine = Callable[[int, int], bytes]
@@ -167,8 +167,8 @@ class Entry:
         """Return what the changes say that an index keeps, if that is only the status and no line need be parsed."""
         status = None
         for record in self._changes:
-            said = _STATUS_FIRST.match(record.raw)
-            if said is None or _ALSO_KEPT.search(record.raw.partition(_RUN)[0]) is not None:
+            said = re.match(_STATUS_FIRST, record.raw)
+            if said is None or re.search(_ALSO_KEPT, record.raw.partition(_RUN)[0]) is not None:
                 return None
             status = said[1].decode("ascii")
         return None if status is None else {"status": status}

@@ -1,52 +1,48 @@
 """Finding damage in a queue and setting it aside.
 
 Guarantees: repair keeps every good line byte for byte and in order, and every other byte in ``history/``; at each
-moment the journal is the old file or the new one, whole. Repairing again changes nothing.
+moment the journal is the old file or the new one, whole. Repairing again changes nothing. An index that is wrong is
+taken away; blobs, attempts and refs never are.
 """
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from orchestration.core.errors import CorruptStateError
-from orchestration.core.naming import id_key
 from orchestration.core.reports import FsckReport
-from orchestration.core.snapshot import Damage
-from orchestration.store.blobs import Blobs, referred_blob
-from orchestration.store.codec import decode_task
-from orchestration.store.entry import Entry
-from orchestration.store.history import keep_bytes, keep_file, stamp
+from orchestration.store.blobs import Blobs
+from orchestration.store.history import archives, keep_bytes, keep_file, stamp
+from orchestration.store.index_check import index_problem
+from orchestration.store.inspection import NOTHING, Inspection, inspect, shortened
 from orchestration.store.layout import QueueFolder
-from orchestration.store.ledger import Ledger, Tail
-from orchestration.store.line import BadRecordError
 from orchestration.store.lock import JournalLock
-from orchestration.store.record import Record, read_record
+from orchestration.store.new_journal import new_journal
+from orchestration.store.sweep import open_journal
 from orchestration.store.values import encode_moment
-from orchestration.support.files import REAL_DISK, Disk, read_from, storage_errors, write_durably
+from orchestration.support.files import REAL_DISK, Disk, storage_errors, sync_folder
 
 if TYPE_CHECKING:
     from orchestration.core.ports import Clock
 
-
-@dataclass(frozen=True, slots=True)
-class _Scan:
-    ledger: Ledger
-    lines: int
-    good: Sequence[bytes]
-    bad: Sequence[bytes]
-    damage: tuple[Damage, ...]
-    tail: Tail
+_PIECE: Final = 1 << 20
+_HASH: Final = r"[0-9a-f]{64}"
+_REFERENCE: Final = rb'"blob": ?"([0-9a-f]{64})"'
 
 
 def check(folder: Path) -> FsckReport:
-    """Look at every line and blob of the queue; change nothing.
+    """Look at every line and blob of the queue, and at its index; change nothing.
 
     Raises: StorageError; NewerVersionError.
     """
     queue = QueueFolder(folder)
-    return _report(queue, _scan(_content(queue.journal)), JournalLock(queue.lock).peek())
+    with open_journal(queue.journal) as journal, storage_errors("read", queue.journal):
+        found = NOTHING if journal is None else inspect(journal, Blobs(queue.blobs))
+        problem = None if journal is None else index_problem(queue, journal)
+    return _report(queue, found, poison=JournalLock(queue.lock).peek(), index=problem)
 
 
 def repair(folder: Path, clock: "Clock", *, disk: Disk = REAL_DISK) -> FsckReport:
@@ -56,95 +52,80 @@ def repair(folder: Path, clock: "Clock", *, disk: Disk = REAL_DISK) -> FsckRepor
     """
     queue = QueueFolder(folder)
     at = encode_moment(clock.now())
+    notes: tuple[str, ...] = ()
     with JournalLock(queue.lock, disk=disk).hold() as held:
-        content = _content(queue.journal)
-        scan = _scan(content)
         kept: tuple[Path, ...] = ()
-        if scan.damage or scan.tail.content or held.poison() is not None:
-            kept = _rewrite(queue, scan, at, disk) if content else ()
-            held.set_poison(None)
-        return replace(_report(queue, _scan(_content(queue.journal)), held.poison()), kept=kept)
+        with open_journal(queue.journal) as journal, storage_errors("read", queue.journal):
+            before = NOTHING if journal is None else inspect(journal, Blobs(queue.blobs))
+            problem = None if journal is None else index_problem(queue, journal)
+            if before.damage or before.tail.content or held.poison() is not None:
+                kept = () if journal is None else _rewrite(queue, journal, before, at, disk)
+                held.set_poison(None)
+        if problem is not None:
+            notes = (f"the index was wrong ({problem}) and is taken away; it is made anew when it is needed",)
+            with suppress(FileNotFoundError), storage_errors("remove", queue.index_file):
+                queue.index_file.unlink()
+        after = check(folder)
+        return replace(after, kept=kept, lost=before.lost, notes=(*notes, *after.notes))
 
 
-def _rewrite(queue: QueueFolder, scan: _Scan, at: str, disk: Disk) -> tuple[Path, ...]:
+def _rewrite(queue: QueueFolder, journal: int, found: Inspection, at: str, disk: Disk) -> tuple[Path, ...]:
     """Put a new generation of the journal in the place of the old, which is kept where it was damaged."""
     kept = []
-    if scan.tail.content:
-        kept.append(keep_bytes(queue.history, f"torn-{stamp(at)}-{scan.tail.offset}", scan.tail.content, disk=disk))
-    if scan.bad:
-        kept.append(keep_bytes(queue.history, f"bad-{stamp(at)}", b"".join(scan.bad), disk=disk))
+    if found.tail.content:
+        kept.append(keep_bytes(queue.history, f"torn-{stamp(at)}-{found.tail.offset}", found.tail.content, disk=disk))
+    if found.bad:
+        bad = b"".join(os.pread(journal, length, offset) for offset, length in found.bad)
+        kept.append(keep_bytes(queue.history, f"bad-{stamp(at)}", bad, disk=disk))
         kept.append(keep_file(queue.history, f"damaged-{stamp(at)}.jsonl", queue.journal, disk=disk))
-    write_durably(queue.journal, b"".join(scan.good), disk=disk)
+    with new_journal(queue, disk) as target:
+        for content in _good(journal, found):
+            target.write(content)
+        target.sync()
+        with storage_errors("write", queue.journal):
+            disk.replace(target.path, queue.journal)
+    sync_folder(queue.root, disk=disk)
     return tuple(kept)
 
 
-def _content(journal: Path) -> bytes:
-    with storage_errors("read", journal):
-        try:
-            descriptor = os.open(journal, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return b""
-        try:
-            return read_from(descriptor, 0)
-        finally:
-            os.close(descriptor)
+def _good(journal: int, found: Inspection) -> Iterator[bytes]:
+    """Yield what is not bad, in pieces."""
+    start = 0
+    for offset, length in (*found.bad, (found.end, 0)):
+        for place in range(start, offset, _PIECE):
+            yield os.pread(journal, min(_PIECE, offset - place), place)
+        start = offset + length
 
 
-def _scan(content: bytes) -> _Scan:
-    """Judge every line as it comes: good means that it reads, and that its task can be read after it."""
-    tail = Ledger().absorb(content)
-    ledger = Ledger()
-    good, bad, damage = [], [], []
-    offset = 0
-    lines = content[: tail.offset].split(b"\n")[:-1]
-    for number, raw in enumerate(lines, start=1):
-        try:
-            if raw.strip():
-                _fold(ledger, read_record(raw, line=number, offset=offset))
-            good.append(raw + b"\n")
-        except (BadRecordError, CorruptStateError) as error:
-            bad.append(raw + b"\n")
-            damage.append(Damage(line=number, offset=offset, why=str(error)))
-        offset += len(raw) + 1
-    if tail.damage is not None:
-        damage.append(tail.damage)
-    return _Scan(ledger, len(lines), good, bad, tuple(damage), tail)
-
-
-def _fold(ledger: Ledger, record: Record) -> None:
-    """Take one line, or leave the index as it was."""
-    key = id_key(record.id)
-    entry = ledger.touched.get(key) if record.kind == "task" else None
-    before = None if entry is None else entry.copy()
-    ledger.fold(record)
-    after = ledger.find(record.id) if record.kind == "task" else None
-    if after is None:
-        return
-    try:
-        fields = {name: value for name, value in after.fields().items() if referred_blob(value) is None}
-        decode_task({**fields, "id": after.id})
-    except (BadRecordError, CorruptStateError):
-        if before is None:
-            del ledger.touched[key]
-        else:
-            ledger.touched[key] = before
-        raise
-
-
-def _report(queue: QueueFolder, scan: _Scan, poison: str | None) -> FsckReport:
-    blobs = Blobs(queue.blobs)
-    problems = [blobs.problem({**entry.fields(), "id": entry.id}) for entry in _present(scan.ledger)]
+def _report(queue: QueueFolder, found: Inspection, *, poison: str | None, index: str | None) -> FsckReport:
+    unnamed = sorted(_blobs(queue) - found.named - _archived_blobs(archives(queue.history)))
     return FsckReport(
-        queue=scan.ledger.queue,
-        seq=scan.ledger.seq,
-        lines=scan.lines,
-        tasks=len(_present(scan.ledger)),
-        damage=scan.damage,
-        torn=len(scan.tail.content),
+        queue=found.queue,
+        seq=found.seq,
+        lines=found.lines,
+        tasks=found.tasks,
+        damage=found.damage,
+        torn=len(found.tail.content),
         poison=poison,
-        blobs=tuple(problem for problem in problems if problem is not None),
+        blobs=found.blobs,
+        index=index,
+        chain=found.chain,
+        unnamed=shortened(unnamed),
     )
 
 
-def _present(ledger: Ledger) -> list[Entry]:
-    return [entry for entry in ledger.touched.values() if not entry.removed]
+def _blobs(queue: QueueFolder) -> set[str]:
+    with storage_errors("read", queue.blobs):
+        try:
+            return {path.name for path in queue.blobs.iterdir() if re.fullmatch(_HASH, path.name)}
+        except FileNotFoundError:
+            return set()
+
+
+def _archived_blobs(files: Iterable[Path]) -> set[str]:
+    names: set[str] = set()
+    for path in files:
+        with storage_errors("read", path), path.open("rb") as lines:
+            for line in lines:
+                names.update(name.decode("ascii") for name in re.findall(_REFERENCE, line))
+    return names

@@ -8,31 +8,24 @@ Not responsible for: what lines mean (``store.ledger``), when to build or extend
 """
 
 import fcntl
-import json
 import math
 import os
 import sqlite3
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from orchestration.core.naming import id_key
-from orchestration.core.snapshot import Damage
 from orchestration.core.status import Status
 from orchestration.store.entry import SPAN, StaleIndexError, State
+from orchestration.store.index_head import Extent, Head, believed_head, new_head
 from orchestration.store.line import BadRecordError
 from orchestration.support.files import PRIVATE_FILE, PRIVATE_FOLDER
 
 if TYPE_CHECKING:
     from orchestration.store.ledger import Ledger
 
-FORMAT: Final = 2
-"""Another number here makes every index of today one to build anew."""
-GUARDED_BYTES: Final = 4096
-_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 _COLUMNS: Final = "id, place, rev, line, status, sandbox, urgency, not_before, spans"
 _TABLES: Final = """
 CREATE TABLE head (
@@ -65,41 +58,6 @@ _WAITS: Final = (
 )
 
 
-class Head(NamedTuple):
-    """What the whole of the index stands for: the first *end* bytes and *lines* lines of one journal file.
-
-    *least* is how many of the bytes are lines that added tasks which are still there.
-    """
-
-    serial: int
-    end: int
-    lines: int
-    seq: int
-    compacted: int
-    queue: str | None
-    least: int
-    damage: tuple[Damage, ...]
-
-
-class Extent(NamedTuple):
-    """What an index is made of: a head without its serial, and for each task its state and what it waits for.
-
-    *others* are the places of the lines that are about no task: offset and length. Of the queue's own lines, what they
-    come to is in *header* instead.
-    """
-
-    end: int
-    lines: int
-    seq: int
-    compacted: int
-    queue: str | None
-    least: int
-    damage: Sequence[Damage]
-    tasks: Iterable[tuple[State, tuple[str, ...]]]
-    others: Sequence[tuple[int, int]] = ()
-    header: Mapping[str, Any] = MappingProxyType({})
-
-
 class Index:
     """An index that is open. Its answers count between `lock` and `unlock` alone."""
 
@@ -120,7 +78,7 @@ class Index:
             fcntl.flock(descriptor, fcntl.LOCK_SH)
             connection = _connect(path)
             if _is_at(descriptor, path):
-                head = _head(connection, journal)
+                head = believed_head(connection, journal)
                 index = None if head is None else cls(connection, descriptor, head)
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
         except (OSError, sqlite3.Error, ValueError, TypeError):
@@ -196,7 +154,7 @@ class Index:
             extent = Extent(
                 ledger.offset, ledger.lines, ledger.seq, ledger.compacted, ledger.queue, least, ledger.damage, ()
             )
-            self._connection.execute(*_new_head(journal, extent, serial=self.head.serial + 1))
+            self._connection.execute(*new_head(journal, extent, serial=self.head.serial + 1))
         except (OSError, sqlite3.Error, StaleIndexError):
             return False
         finally:
@@ -306,6 +264,15 @@ class Index:
         )
         return [identifier for (identifier,) in rows]
 
+    def everything(self) -> list[tuple[State, int]]:
+        """Return all that is known of every task, in the order of adding, and of how many tasks each waits."""
+        rows = self._rows(f"SELECT {_COLUMNS}, waits FROM task ORDER BY place")  # noqa: S608 -- our own words
+        return [(State._make(row[:-1]), row[-1]) for row in rows]
+
+    def edges(self) -> list[tuple[str, int]]:
+        """Return which tasks wait for which: the key of the one waited for, and the place of the one that waits."""
+        return self._rows("SELECT parent, child FROM awaits")
+
     def _states(self, where: str, values: tuple[Any, ...]) -> list[State]:
         return [State._make(row) for row in self._rows(f"SELECT {_COLUMNS} FROM task {where}", values)]  # noqa: S608 -- our own words
 
@@ -341,7 +308,7 @@ def _fill(connection: sqlite3.Connection, journal: int, extent: Extent) -> None:
         connection.execute(statement)
     if edges:
         connection.execute(f"{_WAITS} WHERE place IN (SELECT child FROM awaits)")  # noqa: S608 -- our own words
-    connection.execute(*_new_head(journal, extent, serial=1))
+    connection.execute(*new_head(journal, extent, serial=1))
     connection.execute("COMMIT")
 
 
@@ -360,58 +327,6 @@ def _noting(
 def least_of(state: State) -> int:
     """Return the size of the line that added the task; 0 when it is gone."""
     return 0 if state.status is None else SPAN.unpack_from(state.spans)[1] + 1
-
-
-def _new_head(journal: int, extent: Extent, *, serial: int) -> tuple[str, tuple[Any, ...]]:
-    """Return the statement that makes the index one to be believed."""
-    status = os.fstat(journal)
-    return (
-        "INSERT OR REPLACE INTO head VALUES (1, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            FORMAT,
-            serial,
-            _boot(),
-            status.st_dev,
-            status.st_ino,
-            extent.end,
-            _checksum(journal, extent.end),
-            extent.lines,
-            extent.seq,
-            extent.compacted,
-            extent.queue,
-            extent.least,
-            json.dumps(list(extent.damage)),
-        ),
-    )
-
-
-def _head(connection: sqlite3.Connection, journal: int) -> Head | None:
-    """Return the head if it fits the journal."""
-    row = connection.execute(
-        "SELECT format, clean, boot, device, inode, end, guard, serial, lines, seq, compacted, queue, least, damage "
-        "FROM head"
-    ).fetchone()
-    if row is None or row[:3] != (FORMAT, 1, _boot()):
-        return None
-    device, inode, end, guard, serial, lines, seq, compacted, queue, least, damage = row[3:]
-    status = os.fstat(journal)
-    if (device, inode) != (status.st_dev, status.st_ino) or status.st_size < end or guard != _checksum(journal, end):
-        return None
-    found = tuple(Damage._make(item) for item in json.loads(damage))
-    return Head(serial, end, lines, seq, compacted, queue, least, found)
-
-
-def _checksum(journal: int, end: int) -> int:
-    start = max(0, end - GUARDED_BYTES)
-    return zlib.crc32(os.pread(journal, end - start, start))
-
-
-def _boot() -> str:
-    """Return what names the time since the machine started; "" where the system does not say, which never changes."""
-    try:
-        return _BOOT.read_text("ascii").strip()
-    except OSError:
-        return ""
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

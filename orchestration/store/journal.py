@@ -20,10 +20,11 @@ from orchestration.core.snapshot import Damage
 from orchestration.store.entry import StaleIndexError
 from orchestration.store.history import keep_bytes, stamp
 from orchestration.store.layout import QueueFolder
-from orchestration.store.ledger import Ledger, Tail
+from orchestration.store.ledger import Ledger
 from orchestration.store.line import encode_members, seal
 from orchestration.store.lock import HeldLock, JournalLock
 from orchestration.store.reader import JournalReader
+from orchestration.store.tail import Tail
 from orchestration.store.values import encode_moment
 from orchestration.support.files import (
     PRIVATE_FILE,

@@ -6,82 +6,29 @@ same with an index and without one.
 Not responsible for: files (``store.journal``), task values (``store.codec``).
 """
 
-import heapq
-import re
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter, itemgetter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
-from orchestration.core.models import SCHEMA_VERSION
 from orchestration.core.naming import id_key
 from orchestration.core.snapshot import Damage
-from orchestration.core.status import Status
 from orchestration.store.entry import Entry, ReadLine, State
 from orchestration.store.line import BadRecordError
-from orchestration.store.record import Record, read_record
+from orchestration.store.record import Record
+from orchestration.store.skim import VERSIONS, Piece, Skimmed, said_of, seq_of_whole_appends
 from orchestration.store.standing import Standing
+from orchestration.store.tail import BadLine, Tail, read_line, tail_of
+from orchestration.store.upcoming import Upcoming
 
 if TYPE_CHECKING:
     from orchestration.store.index import Index
     from orchestration.store.journal import Change
 
 GUARD_BYTES: Final = 64
-_SAID: Final = re.compile(
-    rb'^\{"seq":\d+,"kind":"task","id":"([a-z0-9._-]+)","rev":\d+,"at":"[^"\\]*","by":"(?:[^"\\]|\\.)*"'
-    rb'(?:,"v":(\d+))?(?:,"status":"([a-z]+)")?',
-    re.MULTILINE,
-)
-"""Of lower-cased lines of ours: which task they are about, the version, and the status if it changes."""
-_VERSIONS: Final = frozenset({b"", b"%d" % SCHEMA_VERSION})
-_LEAVING: Final = frozenset(str(status).encode() for status in set(Status) - {Status.TODO, Status.DONE})
-_CHUNK: Final = 256
+_FEW_LINES: Final = 64
+_FEW_BYTES: Final = 1 << 15
+"""So few are folded in less time than it takes to learn how to skim."""
 _REMEMBERED: Final = 1024
-
-
-class Tail(NamedTuple):
-    """Bytes after the last whole append. *damage* is None when they may be a write under way or cut short."""
-
-    offset: int
-    content: bytes
-    damage: Damage | None
-
-
-class _Piece(NamedTuple):
-    """Whole appends, and what the ledger knew before them."""
-
-    content: bytes
-    offset: int
-    lines: int
-    seq: int
-
-
-class _Skimmed:
-    """Whole appends that nobody has looked into yet, but for which tasks they are about."""
-
-    def __init__(self) -> None:
-        self.pieces: list[_Piece] = []
-        self.keys: set[str] = set()
-        self.only_leave = True
-        """Whether they do nothing but take tasks from todo to where no other task may start because of it."""
-
-    def add(self, piece: _Piece, said: Iterable[tuple[bytes, bytes, bytes]]) -> None:
-        """Take *piece*, of whose lines *said* are the keys, versions and statuses."""
-        self.pieces.append(piece)
-        self.keys.update([key.decode("ascii") for key, _, _ in said])
-        self.only_leave = self.only_leave and {status for _, _, status in said} <= _LEAVING
-
-    def take(self) -> list[_Piece]:
-        """Return all of it; then there is nothing of it any more."""
-        pieces, self.pieces = self.pieces, []
-        self.keys.clear()
-        self.only_leave = True
-        return pieces
-
-
-class _BadLine(NamedTuple):
-    damage: Damage
-    next_offset: int
 
 
 class Ledger:
@@ -98,12 +45,11 @@ class Ledger:
         self.guard = b""
         self.damage: list[Damage] = []
         self._touched: dict[str, Entry] = {}
-        self._skimmed = _Skimmed()
+        self._skimmed = Skimmed()
+        self._folded = 0
         self._remembered: dict[str, Entry | None] = {}
         self._read = read or _unreadable
-        self._fetched: deque[State] = deque()
-        self._last_fetched: State | None = None
-        self._due: float | None = None
+        self._upcoming = None if index is None else Upcoming(index)
         self._standing = Standing(self._touched, index)
         if index is not None:
             head = index.head
@@ -123,16 +69,18 @@ class Ledger:
             if tail.content or not self._has_begun:
                 return self.absorb(tail.content + content[first:])
             content = content[first:]
-        seq = _seq_of_whole_appends(content)
-        said = [] if seq is None else _SAID.findall(content.lower())
+        if self._folded < _FEW_LINES and len(content) < _FEW_BYTES:
+            return self.absorb(content)
+        seq = seq_of_whole_appends(content)
+        said = [] if seq is None else said_of(content)
         lines = len(said)
         if (
             seq is None
             or not seq - self.seq == lines == content.count(b"\n")
-            or any(v not in _VERSIONS for _, v, _ in said)
+            or any(v not in VERSIONS for _, v, _ in said)
         ):
             return self.absorb(content)
-        self._skimmed.add(_Piece(content, self.offset, self.lines, self.seq), said)
+        self._skimmed.add(Piece(content, self.offset, self.lines, self.seq), said)
         self.lines, self.offset, self.seq = self.lines + lines, self.offset + len(content), seq
         self.guard = content[-GUARD_BYTES:]
         return Tail(self.offset, b"", None)
@@ -145,12 +93,13 @@ class Ledger:
         self._read_skimmed()
         lines = content.split(b"\n")
         lines.pop()
-        waiting: list[Record | _BadLine] = []
+        self._folded += len(lines)
+        waiting: list[Record | BadLine] = []
         start = offset = self.offset
         number = self.lines
         for raw in lines:
             number += 1
-            item = _read_line(raw, number, offset)
+            item = read_line(raw, number, offset)
             offset += len(raw) + 1
             if not waiting and isinstance(item, Record) and not self._goes_on(item):
                 self._take(item)
@@ -166,7 +115,7 @@ class Ledger:
         waiting = self._settle_damage(waiting)
         if self.offset > start:
             self.guard = content[max(0, self.offset - start - GUARD_BYTES) : self.offset - start]
-        return _tail(self.offset, content[self.offset - start :], waiting)
+        return tail_of(self.offset, content[self.offset - start :], waiting)
 
     @property
     def _has_begun(self) -> bool:
@@ -220,9 +169,9 @@ class Ledger:
     def _goes_on(self, record: Record) -> bool:
         return record.more > 0 and not self._is_state(record)
 
-    def _settle(self, items: Iterable[Record | _BadLine], *, line: int, offset: int) -> None:
+    def _settle(self, items: Iterable[Record | BadLine], *, line: int, offset: int) -> None:
         for item in items:
-            if isinstance(item, _BadLine):
+            if isinstance(item, BadLine):
                 self.damage.append(item.damage)
                 continue
             self._take(item)
@@ -234,15 +183,15 @@ class Ledger:
         except BadRecordError as error:
             self.damage.append(Damage(line=record.line, offset=record.offset, why=str(error)))
 
-    def _settle_damage(self, waiting: list[Record | _BadLine]) -> list[Record | _BadLine]:
+    def _settle_damage(self, waiting: list[Record | BadLine]) -> list[Record | BadLine]:
         """Settle bad lines at the end that no crash explains: more than one, or one with good lines behind."""
         bad = 0
-        while bad < len(waiting) and isinstance(waiting[bad], _BadLine):
+        while bad < len(waiting) and isinstance(waiting[bad], BadLine):
             bad += 1
         if bad == 0 or (bad == 1 and len(waiting) == 1):
             return waiting
         for item in waiting[:bad]:
-            if isinstance(item, _BadLine):
+            if isinstance(item, BadLine):
                 self._settle((item,), line=item.damage.line, offset=item.next_offset)
         return waiting[bad:]
 
@@ -297,12 +246,34 @@ class Ledger:
         if self.index is not None:
             states, last = self.index.added_after(after, limit=limit, statuses=statuses)
         found = [self._entry(state) for state in states if id_key(state.id) not in self._touched]
+        found += self._touched_between(after, last, statuses)
+        found.sort(key=attrgetter("place"))
+        return found, last
+
+    def states(
+        self, *, after: int, limit: int, statuses: Sequence[str] | None = None
+    ) -> tuple[list[State], int | None]:
+        """Return what is known of the same tasks as `entries` returns, which costs less of very many."""
+        self._read_skimmed()
+        states: list[State] = []
+        last: int | None = None
+        if self.index is not None:
+            states, last = self.index.added_after(after, limit=limit, statuses=statuses)
+        if not self._touched:
+            return states, last
+        found = [state for state in states if id_key(state.id) not in self._touched]
+        found += [entry.state() for entry in self._touched_between(after, last, statuses)]
+        return sorted(found, key=attrgetter("place")), last
+
+    def _touched_between(self, after: int, last: int | None, statuses: Sequence[str] | None) -> Iterator[Entry]:
         for entry in self._touched.values():
             is_here = after < entry.place and (last is None or entry.place <= last) and not entry.removed
             if is_here and (statuses is None or entry.state().status in statuses):
-                found.append(entry)
-        found.sort(key=attrgetter("place"))
-        return found, last
+                yield entry
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return bytes of the journal's file; fewer where it ends."""
+        return self._read(offset, length)
 
     def urgent(self, now: int) -> Iterator[Entry]:
         """Yield the tasks that are todo, the most urgent first; left out are some that may not start yet.
@@ -314,17 +285,13 @@ class Ledger:
         left = self._skimmed.keys
         standing = self._standing.settle()
         touched = ((order, place, self._touched[key]) for order, place, key in standing.todo() if key not in left)
-        if self.index is None:
+        if self._upcoming is None:
             return (entry for _, _, entry in touched)
-        ready = self._entries(self._ready(self.index))
-        due = self.index.due(now) if self._next_due(self.index) <= now else ()
-        others = sorted({*standing.freed(), *due}, key=attrgetter("urgency", "place"))
-        return (entry for _, _, entry in heapq.merge(touched, self._entries(others), ready, key=itemgetter(0, 1)))
+        from heapq import merge  # noqa: PLC0415 -- `taskq add` asks for no order
 
-    def _next_due(self, index: "Index") -> float:
-        if self._due is None:
-            self._due = index.next_due()
-        return self._due
+        ready = self._entries(self._upcoming.ready(self._has_changed))
+        others = sorted({*standing.freed(), *self._upcoming.due(now)}, key=attrgetter("urgency", "place"))
+        return (entry for _, _, entry in merge(touched, self._entries(others), ready, key=itemgetter(0, 1)))
 
     def awaiting(self, identifier: str) -> list[Entry]:
         """Return the tasks that wait for the task of this id, in the order in which they were added."""
@@ -405,50 +372,12 @@ class Ledger:
     def _has_changed(self, key: str) -> bool:
         return key in self._touched or key in self._skimmed.keys
 
-    def _ready(self, index: "Index") -> Iterator[State]:
-        """Yield what the index takes as ready; what later lines have touched at its beginning is not met again."""
-        fetched = self._fetched
-        while fetched and self._has_changed(id_key(fetched[0].id)):
-            fetched.popleft()
-        place = 0
-        while True:
-            if place == len(fetched):
-                more = index.ready(after=self._last_fetched, limit=_CHUNK)
-                if not more:
-                    return
-                self._last_fetched = more[-1]
-                fetched.extend(more)
-            yield fetched[place]
-            place += 1
-
-
-def _seq_of_whole_appends(content: bytes) -> int | None:
-    """Return the seq of the last line, if that is one of ours that ends an append; None when it is not."""
-    if not content.endswith(b"\n"):
-        return None
-    last = _read_line(content[content.rfind(b"\n", 0, -1) + 1 : -1], 0, 0)
-    return last.seq if isinstance(last, Record) and last.members is None and last.more == 0 else None
-
 
 def _after(entry: Entry) -> tuple[str, ...]:
     try:
         return entry.after()
     except BadRecordError:
         return ()
-
-
-def _read_line(raw: bytes, line: int, offset: int) -> Record | _BadLine | None:
-    if not raw.strip(b" \t\r"):
-        return None
-    try:
-        return read_record(raw, line=line, offset=offset)
-    except BadRecordError as error:
-        return _BadLine(Damage(line=line, offset=offset, why=str(error)), offset + len(raw) + 1)
-
-
-def _tail(offset: int, content: bytes, waiting: list[Record | _BadLine]) -> Tail:
-    bad = next((item.damage for item in waiting if isinstance(item, _BadLine)), None)
-    return Tail(offset=offset, content=content, damage=bad)
 
 
 def _unreadable(offset: int, _length: int) -> bytes:

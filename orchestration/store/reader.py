@@ -18,7 +18,8 @@ from orchestration.core.errors import CorruptStateError
 from orchestration.core.urgency import microseconds
 from orchestration.store.entry import StaleIndexError
 from orchestration.store.layout import QueueFolder
-from orchestration.store.ledger import Ledger, Tail
+from orchestration.store.ledger import Ledger
+from orchestration.store.tail import Tail
 from orchestration.support.files import PRIVATE_FILE, read_from, storage_errors
 
 if TYPE_CHECKING:
@@ -63,12 +64,23 @@ class _Open:
 
 
 class JournalReader:
-    """One process's eye on one journal."""
+    """One process's eye on one journal.
 
-    def __init__(self, queue: QueueFolder, clock: "Clock", *, effort: Effort = EFFORT) -> None:
+    *tell* hears how many lines were read for a new index, and None when that is done.
+    """
+
+    def __init__(
+        self,
+        queue: QueueFolder,
+        clock: "Clock",
+        *,
+        effort: Effort = EFFORT,
+        tell: Callable[[int | None], object] | None = None,
+    ) -> None:
         self._queue = queue
         self._clock = clock
         self._effort = effort
+        self._tell = tell
         self._open = _Open()
         finalize(self, self._open.close)
         self._identity: tuple[int, int] | None = None
@@ -244,8 +256,10 @@ class JournalReader:
         from orchestration.store.scan import scan  # noqa: PLC0415 -- loads msgspec, which only this needs
 
         with storage_errors("read", self._queue.journal):
-            extent = scan(descriptor)
+            extent = scan(descriptor, self._tell)
         index = Index.build(self._queue.index_file, descriptor, extent)
+        if self._tell is not None:
+            self._tell(None)
         if index is None:
             self._without_index = True
         else:

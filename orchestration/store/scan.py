@@ -8,7 +8,7 @@ import gc
 import os
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from orchestration.core.models import SCHEMA_VERSION
 from orchestration.core.naming import task_id
 from orchestration.core.snapshot import Damage
 from orchestration.store.entry import SPAN, State, after_of, summary
-from orchestration.store.index import Extent
+from orchestration.store.index_head import Extent
 from orchestration.store.line import LINE_BYTES, BadRecordError
 from orchestration.store.record import HEAD, Record, read_record
 
@@ -97,19 +97,21 @@ _DECODE: Final = msgspec.json.Decoder(_Line).decode
 _Said = _Line | Record | Damage
 
 
-def scan(journal: int) -> Extent:
-    """Return what the open file *journal* says up to the end of its last whole append.
+def scan(journal: int, tell: Callable[[int | None], object] | None = None, *, end: int | None = None) -> Extent:
+    """Return what the open file *journal* says up to the end of its last whole append, or of the last before *end*.
 
-    Raises: OSError; NewerVersionError.
+    *tell* hears how many lines were read, now and then. Raises: OSError; NewerVersionError.
     """
     scanned = _Scan()
     with _without_collection():
         number = offset = 0
-        for lines in _lines(journal):
+        for lines in _lines(journal, end):
             for raw in lines:
                 number += 1
                 scanned.take(raw, number, offset)
                 offset += len(raw) + 1
+            if tell is not None:
+                tell(number)
         return scanned.extent()
 
 
@@ -125,10 +127,10 @@ def _without_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _lines(journal: int) -> Iterator[list[bytes]]:
+def _lines(journal: int, end: int | None) -> Iterator[list[bytes]]:
     place = 0
     rest = b""
-    while piece := os.pread(journal, _CHUNK, place):
+    while piece := os.pread(journal, _CHUNK if end is None else min(_CHUNK, end - place), place):
         place += len(piece)
         lines = (rest + piece).split(b"\n")
         rest = lines.pop()
@@ -165,7 +167,8 @@ class _Scan:
             self._settle(number, offset + length + 1)
 
     def extent(self) -> Extent:
-        """Return all of it; what waits at the end is left for whoever reads the tail."""
+        """Return all of it, as far as it can be told by now; what may be an append under way is left out."""
+        self._settle_damage()
         tasks = sorted(self._tasks.values(), key=lambda task: task.place)
         self._tasks = {}
         found = ((task.state(), after_of({"after": task.after}) if task.after else ()) for task in tasks)
@@ -182,6 +185,17 @@ class _Scan:
             others=self._others,
             header=self._header,
         )
+
+    def _settle_damage(self) -> None:
+        """Settle bad lines at the end that no crash explains: more than one, or one with good lines behind."""
+        good = (place for place, (said, *_) in enumerate(self._waiting) if not isinstance(said, Damage))
+        bad = next(good, len(self._waiting))
+        if bad > 1 or (bad == 1 and len(self._waiting) > 1):
+            rest = self._waiting[bad:]
+            del self._waiting[bad:]
+            _, number, offset, length = self._waiting[-1]
+            self._settle(number, offset + length + 1)
+            self._waiting = rest
 
     def _is_state(self, said: _Line | Record) -> bool:
         return said.seq is not None and said.seq <= self._compacted

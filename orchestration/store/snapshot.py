@@ -4,20 +4,30 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from datetime import datetime
 from functools import partial
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
+from orchestration.core.glance import Glance
 from orchestration.core.models import Task
 from orchestration.core.naming import id_key
 from orchestration.core.snapshot import Damage, Snapshot
 from orchestration.core.status import Status
 from orchestration.core.urgency import microseconds
 from orchestration.store.decoder import TaskDecoder
-from orchestration.store.entry import Entry
+from orchestration.store.entry import Entry, State
 from orchestration.store.journal import Journal
 from orchestration.store.ledger import Ledger
 
+if TYPE_CHECKING:
+    from orchestration.store.listing import Listed
+
 _CHUNK: Final = 256
+_LARGE_CHUNK: Final = 1024
+_MANY: Final = 400
+"""From here on it is worth to load what reads many tasks quickly."""
 _MANY_IDS: Final = 10_000
+
+K = TypeVar("K", Entry, State)
+T = TypeVar("T")
 
 
 class JournalSnapshot(Snapshot):
@@ -78,10 +88,35 @@ class JournalSnapshot(Snapshot):
 
     def each(self, statuses: Sequence[str] | None = None) -> Iterator[Task]:
         """Yield the tasks of *statuses*, or all: each once, and as it is when its turn comes."""
-        reached: _Reached | None = _Reached(file=None, place=-1)
-        while reached is not None:
-            tasks, reached = self._journal.read(partial(self._some, reached=reached, statuses=statuses))
-            yield from tasks
+
+        def find(ledger: Ledger, after: int) -> tuple[list[Entry], int | None]:
+            return ledger.entries(after=after, limit=_CHUNK, statuses=statuses)
+
+        return self._walk(find, lambda _ledger, entries: self._shown(entries))
+
+    def glances(self, statuses: Collection[Status] | None = None) -> Iterable[Glance]:
+        """Yield what lists show of the tasks that have one of *statuses*, or of all: tasks, or if many, `Listed`."""
+        many = sum(number for status, number in self.counts().items() if statuses is None or status in statuses)
+        names = None if statuses is None else [str(status) for status in statuses]
+        return self.each(names) if many <= _MANY else self.listed(names)
+
+    def listed(self, statuses: Sequence[str] | None = None) -> Iterator["Listed"]:
+        """Yield what lists show of the tasks that `each` yields; quicker where they are very many."""
+        from orchestration.store.listing import Lines, Listed, listed  # noqa: PLC0415 -- loads msgspec
+
+        def find(ledger: Ledger, after: int) -> tuple[list[State], int | None]:
+            return ledger.states(after=after, limit=_LARGE_CHUNK, statuses=statuses)
+
+        def shown(ledger: Ledger, state: State) -> Listed | None:
+            entry = ledger.find(state.id)
+            task = None if entry is None else self._task(entry)
+            return None if task is None else Listed.of(task)
+
+        def show(ledger: Ledger, states: list[State]) -> list[Listed]:
+            lines = Lines(ledger.read, states[0].place if states else 0)
+            return [one for state in states if (one := listed(state, lines) or shown(ledger, state)) is not None]
+
+        return self._walk(find, show)
 
     def urgent(self, now: datetime) -> Iterable[Task]:
         """Yield the tasks that are todo, the most urgent first, the earliest added among equals.
@@ -108,16 +143,26 @@ class JournalSnapshot(Snapshot):
     def _counts(self) -> Mapping[tuple[str, str], int]:
         return self._journal.read(lambda ledger, _: ledger.counts())
 
-    def _some(
-        self, ledger: Ledger, _damage: object, *, reached: "_Reached", statuses: Sequence[str] | None
-    ) -> tuple[list[Task], "_Reached | None"]:
-        file = self._journal.generation
-        if file != reached.file:
-            reached = reached.moved_to(file, ledger)
-        entries, place = ledger.entries(after=reached.place, limit=_CHUNK, statuses=statuses)
-        new = [entry for entry in entries if id_key(entry.id) not in reached.given]
-        ids = frozenset(id_key(entry.id) for entry in entries) or reached.ids
-        return self._shown(new), None if place is None else reached._replace(place=place, ids=ids)
+    def _walk(
+        self,
+        find: Callable[[Ledger, int], tuple[list[K], int | None]],
+        show: Callable[[Ledger, list[K]], list[T]],
+    ) -> Iterator[T]:
+        """Yield what *show* makes of what *find* finds after a place, and after the place up to which that was."""
+
+        def some(ledger: Ledger, _damage: object, *, reached: _Reached) -> tuple[list[T], _Reached | None]:
+            file = self._journal.generation
+            if file != reached.file:
+                reached = reached.moved_to(file, ledger)
+            found, place = find(ledger, reached.place)
+            new = [one for one in found if id_key(one.id) not in reached.given] if reached.given else found
+            ids = frozenset(id_key(one.id) for one in found) or reached.ids
+            return show(ledger, new), None if place is None else reached._replace(place=place, ids=ids)
+
+        reached: _Reached | None = _Reached(file=None, place=-1)
+        while reached is not None:
+            shown, reached = self._journal.read(partial(some, reached=reached))
+            yield from shown
 
     def _urgent(self, ledger: Ledger, _damage: object, *, now: int, first: int, size: int) -> list[Task]:
         return self._shown(islice(ledger.urgent(now), first, first + size))

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from orchestration.core.errors import CorruptStateError, UsageError
 from orchestration.core.models import SCHEMA_VERSION
 from orchestration.store.entry import SPAN, StaleIndexError, State, read_stored
-from orchestration.store.index import Extent
+from orchestration.store.index_head import Extent
 from orchestration.store.journal import REPAIR_HINT, new_queue_id
 from orchestration.store.layout import QueueFolder
 from orchestration.store.line import BadRecordError, decode_line, encode_line

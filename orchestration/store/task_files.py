@@ -12,8 +12,8 @@ from typing import Final
 
 from orchestration.core.drafts import TaskDraft
 from orchestration.core.errors import DuplicateTaskError, StorageError, TaskFileError
-from orchestration.store.draft_keys import draft_from
-from orchestration.store.front_matter import Given, Keys, is_fence, opens, split_document
+from orchestration.store.draft_keys import PLAIN, draft_from
+from orchestration.store.front_matter import Given, is_fence, opens, split_document
 from orchestration.store.given import given_file, write_given
 from orchestration.store.line import BadRecordError, strict_object
 from orchestration.support.files import storage_errors
@@ -23,6 +23,7 @@ BULK_FILE_BYTES: Final = 256 * 1024**2
 
 _OPENS_NEXT: Final = r"[a-z_]+:(?: |$)"
 _JSON_NESTING: Final = 8
+_PROMPTS: Final = ("text", "task")
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
@@ -109,7 +110,7 @@ def _document_end(lines: list[str], start: int) -> int:
 
 
 def _json_drafts(name: str, text: str, *, now: datetime) -> Iterator[TaskDraft]:
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(_lines(text), start=1):
         if not line.strip():
             continue
         if len(line) > TASK_FILE_BYTES:
@@ -121,17 +122,30 @@ def _json_drafts(name: str, text: str, *, now: datetime) -> Iterator[TaskDraft]:
         yield _json_draft(name, fields, number, now=now)
 
 
+def _lines(text: str) -> Iterator[str]:
+    """Yield the lines of *text*, of which there may be very many, without holding all of them."""
+    start = 0
+    while (end := text.find("\n", start)) >= 0:
+        yield text[start:end]
+        start = end + 1
+    yield text[start:]
+
+
 def _json_draft(name: str, fields: dict[str, object], line: int, *, now: datetime) -> TaskDraft:
-    prompts = [key for key in ("text", "task") if fields.get(key) is not None]
+    prompts = [key for key in _PROMPTS if fields.get(key) is not None]
     if len(prompts) == 2:
         raise TaskFileError(f"{name}:{line}: both 'task' and 'text' are given; keep one")
     text = fields[prompts[0]] if prompts else None
     if text is not None and not isinstance(text, str):
         raise TaskFileError(f"{name}:{line}: {prompts[0]!r} must be text")
-    keys: Keys = {
-        key: _given(value, line) for key, value in fields.items() if key not in {"text", "task"} and value is not None
-    }
-    return draft_from(name, keys, text=text, line=line, stem=None, now=now, prompts=True)
+    plain: dict[str, str] = {}
+    keys: dict[str, Given] = {}
+    for key, value in fields.items():
+        if key in PLAIN and isinstance(value, str) and value:
+            plain[key] = value
+        elif value is not None and key not in _PROMPTS:
+            keys[key] = _given(value, line)
+    return draft_from(name, keys, text=text, line=line, stem=None, now=now, prompts=True, plain=plain)
 
 
 def _given(value: object, line: int) -> Given:

@@ -22,7 +22,6 @@ from orchestration.store.ledger import Ledger
 from orchestration.store.line import encode_members
 from orchestration.store.reader import JournalReader
 from orchestration.store.rules import check_dependencies, check_new, check_transition
-from orchestration.store.snapshot import JournalSnapshot
 from orchestration.store.values import decode_moment
 from orchestration.support.files import REAL_DISK, Disk
 
@@ -44,15 +43,18 @@ class JournalTaskStore:
         disk: Disk = REAL_DISK,
         reader: JournalReader | None = None,
         on_fault: Callable[[Damage], None] | None = None,
+        on_reading: Callable[[int | None], object] | None = None,
     ) -> None:
         queue = QueueFolder(folder)
         self._blobs = Blobs(queue.blobs, disk=disk)
         self._decoder = TaskDecoder(self._blobs)
         self._on_fault = on_fault
-        self._journal = Journal(queue, clock, disk=disk, reader=reader)
+        self._journal = Journal(queue, clock, disk=disk, reader=reader or JournalReader(queue, clock, tell=on_reading))
 
     def read(self) -> Snapshot:
         """Return what sees the queue as it is; damage is reported in it, never raised."""
+        from orchestration.store.snapshot import JournalSnapshot  # noqa: PLC0415 -- `taskq add` reads nothing
+
         return JournalSnapshot(self._journal, self._decoder, self._on_fault)
 
     def add(self, tasks: Sequence[Task], *, by: str) -> tuple[Task, ...]:

@@ -80,10 +80,11 @@ def test_paths_are_told_from_words_and_from_files_of_the_operator() -> None:
     assert not exists("tests/nowhere.py")
 
 
-def test_the_example_line_of_the_journal_is_a_line_that_we_would_read_and_write() -> None:
+def test_the_example_lines_of_the_journal_are_lines_that_we_would_read_and_write() -> None:
     text = (ROOT / "docs" / "reference" / "journal.md").read_text(encoding="utf-8")
-    [example] = re.findall(r"^```json\n(.*?\n)```$", text, re.MULTILINE | re.DOTALL)
-    assert encode_line(decode_line(example.encode())) == example.encode()
+    examples = re.findall(r"^```json\n(.*?\n)```$", text, re.MULTILINE | re.DOTALL)
+    assert len(examples) > 1
+    assert [encode_line(decode_line(example.encode())) for example in examples] == [each.encode() for each in examples]
 
 
 def test_the_states_in_the_documents_are_the_table_in_the_code() -> None:

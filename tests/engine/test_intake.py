@@ -240,3 +240,15 @@ def test_labels_are_kept_once_and_in_order(settle: Settle) -> None:
 def test_an_empty_folder_may_become_the_worktree(settle: Settle, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert settle(worktree_path="empty").worktree_path == str(tmp_path / "empty")
+
+
+def test_of_many_tasks_each_has_the_place_that_it_would_have_alone(
+    intake: Callable[..., Intake], settle: Settle, tmp_path: Path
+) -> None:
+    drafts = [draft(id=name, repo=repo) for name in ("A.1", "b") for repo in ("shop", "bank")]
+    told: list[int] = []
+    tasks = intake().settle(drafts, now=START, tell=told.append)
+    alone = [settle(id=one.id, repo=one.repo) for one in drafts]
+    assert [(task.repo, task.worktree_path) for task in tasks] == [(task.repo, task.worktree_path) for task in alone]
+    assert len({task.worktree_path for task in tasks}) == len(drafts)
+    assert told == [1, 2, 3, 4]

@@ -78,7 +78,7 @@ def test_members_that_this_version_does_not_know_come_along(
 
 @pytest.mark.parametrize("compacts", [False, True])
 def test_an_id_can_be_used_again_and_its_attempts_and_revisions_go_on(
-    compacts: bool, queue: QueueFolder, over: JournalTaskStore, clock: Clock, a_task: Builder
+    *, compacts: bool, queue: QueueFolder, over: JournalTaskStore, clock: Clock, a_task: Builder
 ) -> None:
     archive(queue.root, clock, cancelled(over))
     if compacts:

@@ -1,3 +1,4 @@
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -7,6 +8,8 @@ from hypothesis import strategies as st
 
 from orchestration.core.drafts import TaskDraft
 from orchestration.core.errors import DuplicateTaskError, StorageError, TaskFileError, UsageError
+from orchestration.store.draft_keys import PLAIN, draft_from
+from orchestration.store.front_matter import Given
 from orchestration.store.layout import QueueFolder
 from orchestration.store.task_files import parse_many, parse_task_file, read_task_file, store_task_file
 
@@ -322,3 +325,23 @@ def test_a_task_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
     (tmp_path / "huge.md").write_bytes(b"x" * (8 * 1024**2 + 1))
     with pytest.raises(TaskFileError, match="more than"):
         read_task_file(tmp_path / "huge.md")
+
+
+def test_a_text_of_a_plain_key_is_taken_as_it_is_whichever_way_it_is_given() -> None:
+    said = {key: f" {key}, [1] " for key in PLAIN}
+    (draft,) = parse_many("bulk", json.dumps({"text": "x", **said}).encode(), now=NOW)
+    keys = {key: Given(value, 1) for key, value in said.items()}
+    assert draft == draft_from("bulk", keys, text="x", line=1, stem=None, now=NOW)
+    assert {name: value for name, value in draft._asdict().items() if name in PLAIN} == said
+
+
+@pytest.mark.parametrize(("given", "priority"), [("7", 7), ("-999999999", -(10**9) + 1), ('"+7"', 7), ('""', None)])
+def test_a_priority_is_a_number_or_a_text_of_one(given: str, priority: int | None) -> None:
+    (draft,) = parse_many("bulk", f'{{"text": "x", "priority": {given}}}'.encode(), now=NOW)
+    assert draft.priority == priority
+
+
+@pytest.mark.parametrize("given", ["1000000000", "-1000000000", "true", "1.0", "[]0"])
+def test_what_is_no_priority_is_refused(given: str) -> None:
+    with pytest.raises(TaskFileError, match="bulk:2: "):
+        parse_many("bulk", f'{{"text": "x"}}\n{{"text": "y", "priority": {given}}}'.encode(), now=NOW)

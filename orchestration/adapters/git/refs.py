@@ -1,5 +1,6 @@
 """Refs of the operator's repository: resolved, listed, and moved only by compare-and-swap."""
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -59,6 +60,12 @@ def listing(git: HostGit, repository: Path, *prefixes: str) -> Mapping[str, str]
     arguments = ("for-each-ref", "--format=%(objectname) %(refname)", "--", *prefixes)
     lines = git.run(Place(git_dir=repository), *arguments).text.split("\n")
     return {ref: commit for commit, _, ref in (line.partition(" ") for line in lines) if ref}
+
+
+def of_tasks(git: HostGit, repository: Path, queue: str) -> Mapping[str, int]:
+    """Return how many refs a queue has for each of its tasks."""
+    names = listing(git, repository, f"refs/taskq/{queue}/")
+    return Counter(parts[4] for parts in (name.split("/") for name in names) if len(parts) > 5)
 
 
 def is_ancestor(git: HostGit, repository: Path, older: str, newer: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from orchestration.cli.options import app, json_option, queue_option
-from orchestration.cli.output import print_json, say, warn
+from orchestration.cli.output import print_json_list, say_each, warn
 from orchestration.core.drafts import TaskDraft
 from orchestration.core.models import NETWORKS, Task
 
@@ -100,10 +100,9 @@ def command(
     tasks = _add(ctx, flags, task_file=task_file, bulk=bulk)
     if as_json:
         snapshot = app(ctx).read()
-        print_json([app(ctx).facts(task, snapshot) for task in tasks])
+        print_json_list(app(ctx).facts(task, snapshot) for task in tasks)
         return
-    for task in tasks:
-        say(f"Task added: {task.id}")
+    say_each(f"Task added: {task.id}" for task in tasks)
 
 
 def _add(ctx: click.Context, flags: TaskDraft, *, task_file: Path | None, bulk: str | None) -> tuple[Task, ...]:
@@ -111,6 +110,15 @@ def _add(ctx: click.Context, flags: TaskDraft, *, task_file: Path | None, bulk: 
         return (app(ctx).add_file(task_file, flags),)
     if bulk is None:
         return (app(ctx).add_one(flags),)
-    if bulk == "-":
-        return app(ctx).add_many("<stdin>", sys.stdin.buffer.read(), flags)
-    return app(ctx).add_many(bulk, app(ctx).read_input(Path(bulk)), flags)
+    from orchestration.cli.tally import Tally
+
+    with Tally("tasks settled") as tally:
+
+        def warn_below(message: str) -> None:
+            tally(None)
+            warn(message)
+
+        app(ctx).on_warning = warn_below
+        if bulk == "-":
+            return app(ctx).add_many("<stdin>", sys.stdin.buffer.read(), flags, tell=tally)
+        return app(ctx).add_many(bulk, app(ctx).read_input(Path(bulk)), flags, tell=tally)

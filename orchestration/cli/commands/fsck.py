@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 @queue_option
 @click.pass_context
 def command(ctx: click.Context, /, *, repair: bool, as_json: bool) -> int:
-    """Check the journal and what it names. Exit code 4 when something is damaged and was not repaired."""
+    """Check the journal, its index and what belongs to tasks. Exit code 4 when something is damaged and not repaired.
+
+    Said, and neither changed nor an error: numbers that do not follow each other, blobs that no task has, attempts and
+    refs of no task.
+    """
     report = app(ctx).fsck(repair=repair)
     if as_json:
         print_json(_facts(report))
@@ -40,6 +44,12 @@ def _facts(report: "FsckReport") -> dict[str, object]:
         "torn_bytes": report.torn,
         "poison": report.poison,
         "blobs": list(report.blobs),
+        "index": report.index,
+        "lost": list(report.lost),
+        "chain": list(report.chain),
+        "unnamed": list(report.unnamed),
+        "dangling": list(report.dangling),
+        "notes": list(report.notes),
         "kept": [str(path) for path in report.kept],
     }
 
@@ -53,6 +63,17 @@ def _lines(report: "FsckReport") -> Iterator[str]:
         yield f"in doubt: {report.poison}"
     for blob in report.blobs:
         yield f"blob: {blob}"
+    if report.index is not None:
+        yield f"index: {report.index}; --repair takes it away"
+    if report.lost:
+        yield f"lost: changes of {', '.join(report.lost)}"
+    for title, sentences in (
+        ("chain", report.chain),
+        ("no task has blob", report.unnamed),
+        ("left over", report.dangling),
+        ("note", report.notes),
+    ):
+        yield from (f"{title}: {sentence}" for sentence in sentences)
     for path in report.kept:
         yield f"kept: {path}"
     verdict = "sound" if report.is_sound else "damaged; mend it with: taskq fsck --repair"

@@ -13,7 +13,7 @@ from orchestration.cli import agent_rows
 from orchestration.cli.commands.diff import shown
 from orchestration.cli.observed import rows as sandbox_rows
 from orchestration.cli.options import app, id_option, json_option, queue_option
-from orchestration.cli.output import columns, is_terminal, page, print_json, say
+from orchestration.cli.output import columns, is_terminal, page, print_json, print_json_list, say
 from orchestration.core.errors import UsageError
 from orchestration.core.models import Task
 from orchestration.core.status import Status
@@ -159,13 +159,12 @@ def tell_collected(collected: "Collected") -> None:
 
 def _list(ctx: click.Context, /, *, as_json: bool) -> None:
     snapshot = app(ctx).read()
-    tasks = list(snapshot.select((Status.REVIEW,)))
     if as_json:
-        print_json([app(ctx).facts(task, snapshot) for task in tasks])
-    elif not tasks:
-        say("Nothing is in review.")
+        print_json_list(app(ctx).all_facts(snapshot.glances((Status.REVIEW,)), snapshot))
+    elif rows := [(task.id, size(task.revision), task.title or "") for task in snapshot.select((Status.REVIEW,))]:
+        columns(rows)
     else:
-        columns((task.id, size(task.revision), task.title or "") for task in tasks)
+        say("Nothing is in review.")
 
 
 def size(revision: "Revision | None") -> str:

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 import click
 
 from orchestration.cli.options import app, id_option, json_option, queue_option
-from orchestration.cli.output import columns, is_terminal, print_json, say, warn
+from orchestration.cli.output import columns, is_terminal, print_json, print_json_list, say, warn
+from orchestration.core.glance import Glance
 from orchestration.core.models import Task
 from orchestration.core.status import Status
 
@@ -51,29 +52,36 @@ def command(
                 "No archived tasks match." if statuses or labels else "No archived tasks.",
             )
         return
-    chosen: Iterable[Task] = snapshot.tasks.values()
-    if identifier is not None:
-        chosen = [app(ctx).task(identifier)]
-    elif statuses:
-        chosen = snapshot.select([Status(status) for status in statuses])
-    tasks = [task for task in chosen if _matches(task, statuses, labels)]
+    wanted = [Status(status) for status in statuses] if statuses else None
+    otherwise = "No tasks match." if snapshot.tasks else "No tasks."
+    if is_terminal() and not as_json:
+        tasks = snapshot.tasks.values() if wanted is None else snapshot.select(wanted)
+        asked = tasks if identifier is None else [app(ctx).task(identifier)]
+        _show([task for task in asked if _matches(task, statuses, labels)], otherwise)
+        return
+    chosen = snapshot.glances(wanted) if identifier is None else [app(ctx).task(identifier)]
+    glances = (one for one in chosen if _matches(one, statuses, labels))
     if as_json:
-        print_json([app(ctx).facts(task, snapshot) for task in tasks])
+        print_json_list(app(ctx).all_facts(glances, snapshot))
     else:
-        _show(tasks, "No tasks match." if snapshot.tasks else "No tasks.")
+        _show_rows(glances, otherwise)
 
 
 def _show(tasks: list[Task], otherwise: str) -> None:
-    if not tasks:
-        say(otherwise)
-    elif is_terminal():
+    if tasks and is_terminal():
         from orchestration.cli.render import show_tasks
 
         show_tasks(tasks)
     else:
-        columns(
-            (task.id, task.status, str(task.attempt), task.reason or "", task.title or "") for task in _sorted(tasks)
-        )
+        _show_rows(tasks, otherwise)
+
+
+def _show_rows(glances: Iterable[Glance], otherwise: str) -> None:
+    rows = [(one.id, str(one.status), str(one.attempt), one.reason or "", one.title or "") for one in glances]
+    if not rows:
+        say(otherwise)
+    order = {str(status): place for place, status in enumerate(Status)}
+    columns(sorted(rows, key=lambda row: order[row[1]]))
 
 
 def _show_counts(counts: Mapping[Status, int], *, as_json: bool) -> None:
@@ -85,10 +93,5 @@ def _show_counts(counts: Mapping[Status, int], *, as_json: bool) -> None:
         say(f"{number:>{width}} {status}")
 
 
-def _matches(task: Task, statuses: tuple[str, ...], labels: tuple[str, ...]) -> bool:
-    return (not statuses or task.status in statuses) and set(labels) <= set(task.labels)
-
-
-def _sorted(tasks: list[Task]) -> list[Task]:
-    order = list(Status)
-    return sorted(tasks, key=lambda task: order.index(task.status))
+def _matches(task: Glance, statuses: tuple[str, ...], labels: tuple[str, ...]) -> bool:
+    return (not statuses or task.status in statuses) and (not labels or set(labels) <= set(task.labels))

@@ -30,6 +30,7 @@ from orchestration.core.naming import TaskId
 from orchestration.core.snapshot import Snapshot
 from orchestration.core.status import TRANSITIONS, Status
 from orchestration.store import fsck
+from orchestration.store.compaction import compact
 from orchestration.store.layout import create_queue
 from tests.store.proof.eager import eager_store
 
@@ -101,6 +102,7 @@ class AnyHistory(RuleBasedStateMachine):
         self.tasks: dict[str, Known] = {}
         self.gone: dict[str, int] = {}
         self.moments = [Moment(0, {}, {})]
+        self.floor = 0
 
     def note(self) -> None:
         self.moments.append(Moment(self.queue.journal.stat().st_size, dict(self.tasks), dict(self.gone)))
@@ -197,12 +199,13 @@ class AnyHistory(RuleBasedStateMachine):
         self.gone[identifier.lower()] = self.tasks.pop(identifier.lower()).rev + 1
         self.note()
 
-    @precondition(lambda self: self.moments[-1].size)
+    @precondition(lambda self: self.moments[-1].size > self.floor)
     @rule(place=st.integers(0, 2**20), is_near_the_end=st.booleans())
     def cut(self, place: int, is_near_the_end: bool) -> None:  # noqa: FBT001 - hypothesis gives it
         """Lose the end of the journal from any byte on, as a power cut loses what was never synced."""
         size = self.moments[-1].size
-        kept = size - place % min(size, 2000) if is_near_the_end else place % size
+        room = size - self.floor
+        kept = size - place % min(room, 2000) if is_near_the_end else self.floor + place % room
         with self.queue.journal.open("r+b") as journal:
             journal.truncate(kept)
         self.back_to(kept)
@@ -223,6 +226,14 @@ class AnyHistory(RuleBasedStateMachine):
         if self.queue.journal.exists() and self.queue.journal.stat().st_size == self.moments[-1].size:
             with self.queue.journal.open("ab") as journal:
                 journal.write(junk)
+
+    @rule()
+    def compact(self) -> None:
+        """Write the journal anew; no cut and no copy goes back behind that."""
+        if compact(self.queue.root, self.clock).history is not None:
+            self.moments = []
+            self.note()
+            self.floor = self.moments[0].size
 
     @rule()
     def forget_the_index(self) -> None:

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 import pytest
 
 from orchestration.core.errors import EXIT_DAMAGED, EXIT_NOT_NOW
+from orchestration.core.status import Status
 from orchestration.store.tasks import JournalTaskStore
 from orchestration.support.clock import SystemClock
 
@@ -49,6 +50,11 @@ def bend_the_last_line_but_one(queue: Path) -> None:
     journal.write_bytes(journal.read_bytes().replace(b'"id":"b"', b'"id":"X"'))
 
 
+def cancel_b(queue: Path) -> None:
+    store = JournalTaskStore(queue, SystemClock())
+    store.change("b", lambda task: task.advance(Status.CANCELLED, at=task.created_at), by="test")
+
+
 def change_much(queue: Path) -> None:
     store = JournalTaskStore(queue, SystemClock())
     for title in ("one", "two", "three"):
@@ -65,6 +71,9 @@ COMMANDS: Final = {
     "a cancel": Command(("cancel", "b"), (BOTH, {**BOTH, "b": "cancelled"})),
     "a remove": Command(("remove", "b"), (BOTH, {**BOTH, "b": "cancelled"}, {"a": "todo"})),
     "a compact": Command(("compact",), (BOTH, BOTH), change_much),
+    "an archive": Command(
+        ("archive", "--older-than", "1ms"), ({"a": "todo", "b": "cancelled"}, {"a": "todo"}), cancel_b
+    ),
     "a repair": Command(("fsck", "--repair"), ({"a": "todo"}, {"a": "todo"}), bend_the_last_line_but_one),
 }
 
