@@ -15,7 +15,8 @@ def stray_attempts(attempts: Path, find: Find) -> Iterator[str]:
         inner = sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
         task = find(folder.name)  # after its folders were seen: a claim is in the journal before they are made
         if task is None:
-            yield f"{folder}: there is no task {folder.name}"
+            if inner:  # an empty one is what cleanup leaves
+                yield f"{folder}: there is no task {folder.name}"
             continue
         for attempt in inner:
             if not (attempt.name.isdecimal() and 1 <= int(attempt.name) <= task.attempt):

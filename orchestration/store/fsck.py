@@ -19,6 +19,7 @@ from orchestration.store.history import archives, keep_bytes, keep_file, stamp
 from orchestration.store.index_check import index_problem
 from orchestration.store.inspection import NOTHING, Inspection, inspect, shortened
 from orchestration.store.layout import QueueFolder
+from orchestration.store.line import encode_line
 from orchestration.store.lock import JournalLock
 from orchestration.store.new_journal import new_journal
 from orchestration.store.sweep import open_journal
@@ -81,6 +82,8 @@ def _rewrite(queue: QueueFolder, journal: int, found: Inspection, at: str, disk:
     with new_journal(queue, disk) as target:
         for content in _good(journal, found):
             target.write(content)
+        if found.is_open:  # its last line was bad; without an end, the good ones of the same change would not count
+            target.write(encode_line({"seq": found.seq + 1, "kind": "repair", "at": at, "by": "fsck"}))
         target.sync()
         with storage_errors("write", queue.journal):
             disk.replace(target.path, queue.journal)

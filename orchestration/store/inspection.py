@@ -33,8 +33,9 @@ _BLOB: Final = rb'"blob": ?"([0-9a-f]{64})"'
 class Inspection(NamedTuple):
     """What was found in the first *end* bytes; *tail* is what comes after them.
 
-    *bad* has offset and length of the bad lines with their newlines, *lost* the tasks that they are about. *chain* says
-    where numbers do not follow each other, *named* are all blobs that a line names.
+    *bad* has offset and length of the bad lines with their newlines, *lost* the tasks that they are about. *is_open*
+    says that the last good line waits for more lines of its change. *chain* says where numbers do not follow each
+    other, *named* are all blobs that a line names.
     """
 
     queue: str | None
@@ -45,13 +46,14 @@ class Inspection(NamedTuple):
     damage: tuple[Damage, ...]
     bad: tuple[tuple[int, int], ...]
     lost: tuple[str, ...]
+    is_open: bool
     chain: tuple[str, ...]
     named: frozenset[str]
     blobs: tuple[str, ...]
     tail: Tail
 
 
-NOTHING: Final = Inspection(None, 0, 0, 0, 0, (), (), (), (), frozenset(), (), Tail(0, b"", None))
+NOTHING: Final = Inspection(None, 0, 0, 0, 0, (), (), (), False, (), frozenset(), (), Tail(0, b"", None))
 
 
 def inspect(journal: int, blobs: Blobs) -> Inspection:
@@ -87,6 +89,7 @@ class _Inspector:
         self._fields: dict[str, dict[str, Any]] = {}
         self._queue: str | None = None
         self._seq = self._compacted = 0
+        self._is_open = False
         self._damage: list[Damage] = []
         self._bad: list[tuple[int, int]] = []
         self._lost: dict[str, None] = {}
@@ -120,6 +123,7 @@ class _Inspector:
             damage=tuple(damage),
             bad=tuple(self._bad),
             lost=tuple(self._lost),
+            is_open=self._is_open,
             chain=shortened(self._chain),
             named=frozenset(self._named),
             blobs=tuple(problem for problem in problems if problem is not None),
@@ -133,6 +137,7 @@ class _Inspector:
             self._queue = self._queue or record.id
             if record.members is not None and record.members.get("compacted") is True:
                 self._compacted = record.seq or 0
+        self._is_open = record.more > 0 and not self._is_state(record)
         if record.seq is None:
             self._seq += not 0 < self._compacted == self._seq
             return

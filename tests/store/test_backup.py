@@ -183,6 +183,7 @@ def test_bytes_that_were_never_acknowledged_are_left_out_which_a_plain_copy_has(
     assert (fsck.check(tmp_path / "again").torn, fsck.check(tmp_path / "copied").torn > 0) == (0, True)
 
 
+@pytest.mark.full
 def test_backups_taken_while_others_write_hold_every_change_that_was_acknowledged_before(
     queue: QueueFolder, worker_command: Callable[..., list[str]], tmp_path: Path
 ) -> None:

@@ -17,6 +17,8 @@ from orchestration.store.layout import QueueFolder, create_queue
 from orchestration.store.restore import restore
 from orchestration.store.tasks import JournalTaskStore
 
+pytestmark = pytest.mark.full
+
 ROOT = Path(__file__).resolve().parents[2]
 TASKQ = (sys.executable, "-m", "orchestration")
 OpenStore = Callable[..., JournalTaskStore]

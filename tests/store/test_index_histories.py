@@ -113,7 +113,7 @@ class IndexMachine(RuleBasedStateMachine):
 
 TestIndexMachine = IndexMachine.TestCase
 TestIndexMachine.settings = settings(
-    max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=12, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
 
@@ -123,7 +123,7 @@ DEEDS = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(DEEDS, max_size=25), st.sampled_from([NEVER, LAGGING, EXTENDED]))
 def test_what_writers_took_in_without_a_look_is_read_right_when_somebody_looks(
     deeds: list[tuple[int, str, str]], effort: Effort

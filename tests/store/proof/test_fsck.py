@@ -130,6 +130,9 @@ def test_a_repair_names_the_tasks_whose_changes_it_set_aside(
     report = fsck.repair(queue.root, clock)
     assert report.is_sound
     assert report.lost == ("b", "line 5", "line 6")
+    assert list(store.read().tasks) == ["a"]  # of the change whose last line was bad
+    store.add([a_task("c")], by="test")
+    assert list(store.read().tasks) == ["a", "c"]
     assert fsck.repair(queue.root, clock).lost == ()
 
 
