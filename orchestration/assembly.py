@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from orchestration.engine.clean import Cleaner, CleanReport
     from orchestration.engine.operate import Landing, Operator
     from orchestration.engine.options import RunOptions
-    from orchestration.engine.pool import RunSummary
+    from orchestration.engine.pool import Pool, RunSummary
     from orchestration.engine.worker import Worker
     from orchestration.pipeline.parts import Parts
     from orchestration.store.artifacts import AttemptFiles
@@ -347,32 +347,35 @@ class App:
             worker=self._worker(told(observe), options),
             max_parallel=options.max_parallel or self.settings.max_parallel,
             poll=options.poll,
-            when_idle=self._keep_short,
         )
+        pool.when_idle = lambda: self._keep_short(pool)
         with on_stop(pool.wind_down):
             self._check_sandboxes(options.identifier)
             self.recover()
             if options.identifier is not None:
                 pool.choose = self._only(options.identifier)
-            self._keep_short()
+            pool.when_idle()
             summary = pool.run()
-            if not summary.interrupted:
-                self._keep_short()
+            pool.when_idle()
             return summary
 
-    def _keep_short(self) -> None:
+    def _keep_short(self, pool: "Pool") -> None:
         """Compact the journal if it is worth it; what keeps us from it is told once, and ends nothing."""
         from orchestration.store import compaction
         from orchestration.support.logs import get_logger
 
+        def go_on(_count: int) -> None:
+            if pool.is_winding_down:
+                raise BusyError("the run was interrupted")
+
         try:
-            if self._keeps_short and compaction.is_worth_a_look(self.queue_folder):
-                report = compaction.compact(self.queue_folder, self._clock, at_least=compaction.WORTH)
+            if self._keeps_short and not pool.is_winding_down and compaction.is_worth_a_look(self.queue_folder):
+                report = compaction.compact(self.queue_folder, self._clock, at_least=compaction.WORTH, tell=go_on)
                 if report.history is None:
                     compaction.note_that_it_was_not_worth_it(self.queue_folder)
                 else:
                     get_logger().info("journal.compacted", before=report.before, after=report.after)
-        except BusyError as error:  # another runner does the same
+        except BusyError as error:  # another runner does the same, or we are to end
             get_logger().info("journal.not_compacted", error=str(error))
         except TaskqError as error:
             self._keeps_short = False

@@ -76,6 +76,11 @@ class Pool:
         self._winding_down = True
         self._wakes.put(None)
 
+    @property
+    def is_winding_down(self) -> bool:
+        """Whether nothing is to be begun any more."""
+        return self._winding_down
+
     def run(self) -> RunSummary:
         """Run until nothing is ready (with *poll*: until wound down), then return what was done.
 

@@ -8,11 +8,23 @@
 ``attempt_codec``  the description of an attempt, likewise (loaded on use)
 ``blobs``       long texts beside the journal, by hash
 ``record``      what one line of the journal says, read as little as needed
-``index``       the journal folded into tasks, in memory
+``entry``       one task as its lines say
+``tail``        the end of a journal, and what of it is no whole append
+``skim``        lines of others, taken in without a look
+``ledger``      all that a journal says up to one byte: an index, and the lines since
+``standing``    what the tasks come to that have such lines
+``upcoming``    what an index takes as ready
+``index``       a cache of a journal in SQLite, which anybody may delete (loaded on use)
+``index_head``  of which journal it speaks, and whether it may be believed
+``scan``        a whole journal read at speed, for a new index (loaded on use)
+``reader``      the journal as it is now, and when an index is worth its price
 ``lock``        the one lock of all writers, with the poison mark in it
 ``journal``     reading and appending, safely
 ``history``     what was moved out of the journal, kept
+``decoder``     the lines of one task to a task
 ``tasks``       the TaskStore port on the journal
+``snapshot``    the queue as a reader sees it, asked at every call (loaded on use)
+``listing``     the lines of many tasks to what lists show (loaded on use)
 ``rules``       what the store refuses: duplicates, dependencies, transitions
 ``fsck``        finding damage and setting it aside
 ``artifacts``   what is kept of an attempt beside the journal
@@ -28,6 +40,12 @@
 ``backup``      a whole queue into one file, at one moment
 ``restore``     and back
 ``backup_archive``  what such a file is, and reading it without trust
+``compaction``  the journal written anew
+``states``      what is written then instead of a task's lines
+``new_journal``  a new journal beside the one that is there
+``archive``     tasks that are over, moved into files in the history
+``inspection``  every line judged, for ``fsck``
+``index_check``  the index held against its journal, for ``fsck``
 
 Small values of this layer are named tuples: a dataclass takes ten times as long to define, and every `taskq add` waits.
 """

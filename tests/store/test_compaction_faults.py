@@ -119,6 +119,22 @@ def test_whatever_call_fails_the_queue_is_the_same_and_it_works_the_next_time(
         assert {"refused", "doubt"} <= set(outcomes)
 
 
+def test_who_listens_can_end_it_and_the_journal_is_as_it_was(
+    queue: QueueFolder, store: JournalTaskStore, clock: Clock
+) -> None:
+    make_history(store)
+    before = queue.journal.read_bytes()
+
+    def enough(count: int) -> None:
+        if count == 2:
+            raise BusyError("enough")
+
+    with pytest.raises(BusyError, match="enough"):
+        compact(queue.root, clock, tell=enough)
+    assert queue.journal.read_bytes() == before
+    assert left_in(queue) == []
+
+
 def test_files_of_killed_compactions_are_taken_away_and_no_others(
     queue: QueueFolder, store: JournalTaskStore, clock: Clock
 ) -> None:
