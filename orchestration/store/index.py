@@ -73,7 +73,7 @@ class Index:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError:
             return None
-        index = None
+        index = connection = None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH)
             connection = _connect(path)
@@ -86,6 +86,8 @@ class Index:
         finally:
             if index is None:
                 os.close(descriptor)
+                if connection is not None:
+                    connection.close()
         return index
 
     @classmethod
@@ -289,8 +291,12 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"file:{name}?mode=rw&nolock=1", uri=True, isolation_level=None, check_same_thread=False
     )
-    for pragma in ("journal_mode = OFF", "synchronous = OFF", "temp_store = MEMORY"):
-        connection.execute(f"PRAGMA {pragma}").close()
+    try:
+        for pragma in ("journal_mode = OFF", "synchronous = OFF", "temp_store = MEMORY"):
+            connection.execute(f"PRAGMA {pragma}").close()
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 
